@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,8 +134,13 @@ def load_user_file(path: str | os.PathLike[str]) -> Any:
             raise InvalidInput(f"{name} must be valid JSON: {error}") from None
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 takes `1e-5` for a string; everybody who writes a learning rate means the number."""
+
+    number = re.compile(r"[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -151,6 +157,10 @@ class LockFile:
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         self._handle = os.open(path, flags, 0o666)
+
+    def share_with_programs(self) -> None:
+        """Let programs that this process starts hold the locks too, until the last of them has ended."""
+        os.set_inheritable(self._handle, True)
 
     def acquire(self, byte: int, *, wait: bool = False) -> bool:
         """Lock one byte; without ``wait`` return False where somebody else holds it."""

@@ -1,0 +1,216 @@
+"""From results to what a user reads: counts, the best trial, ``best.json``, ``trials.csv`` and ``scalars.csv``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import InvalidStudy
+from autotune.files import json_bytes, write_if_changed
+from autotune.records import COMPLETE, FAILED, INFEASIBLE, STATES, Result
+from autotune.storage import AGGREGATE_LOCK, Results, StudyDir
+
+
+@dataclass
+class Summary:
+    """Where a study stands.
+
+    ``failed`` are the trials that failed, whether they run again or not; ``groups`` says of what, the most frequent
+    first: (state, reason, error) -> trial numbers.
+    """
+
+    study: dict[str, Any]
+    trials: int
+    counts: dict[str, int]
+    missing: int
+    running: list[int]
+    unsettled: int  # missing, or failed and to run again
+    best: Result | None
+    groups: dict[tuple[str, str, str], list[int]]
+    unreadable: dict[int, str]
+    durations_s: list[float] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Trials that failed."""
+        return self.counts[FAILED]
+
+    @property
+    def done(self) -> int:
+        """Trials that need no further execution."""
+        return self.trials - self.unsettled
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary for scripts, as ``autotune status --json`` prints it."""
+        return {
+            "trials": self.trials,
+            "counts": {**self.counts, "missing": self.missing, "running": len(self.running)},
+            "done": self.done,
+            "unsettled": self.unsettled,
+            "best": best_record(self.study, self.best),
+            "failures": [
+                {"state": state, "reason": reason, "error": error, "trials": numbers}
+                for (state, reason, error), numbers in self.groups.items()
+            ],
+            "unreadable": {str(number): error for number, error in self.unreadable.items()},
+        }
+
+
+def summarize(store: StudyDir, study: dict[str, Any], results: Results) -> Summary:
+    """Say where a study stands; reads results that are new since the last call with the same ``results``."""
+    results.refresh()
+    known = planned_results(study, results)
+    missing = [number for number in range(study["trials"]) if number not in known]
+    open_ = [result for result in known.values() if not result.settles(study["on_failure"], study["attempts"])]
+    states = [result.state for result in known.values()]
+    return Summary(
+        study=study,
+        trials=study["trials"],
+        counts={state: states.count(state) for state in STATES},
+        missing=len(missing),
+        running=store.running([*missing, *(result.number for result in open_)]),
+        unsettled=len(missing) + len(open_),
+        best=best_of(known.values(), study["metric"], study["mode"]),
+        groups=_groups(known.values()),
+        unreadable=results.unreadable,
+        durations_s=[result.duration_s for result in known.values()],
+    )
+
+
+def planned_results(study: dict[str, Any], results: Results) -> dict[int, Result]:
+    """Return the results of the trials that the plan holds, by number, in order."""
+    there = results.by_number
+    return {number: there[number] for number in sorted(there) if number < study["trials"]}
+
+
+def best_of(results: Iterable[Result], metric: str, mode: str) -> Result | None:
+    """Return the complete trial with the best metric; of equals, the one with the lowest number."""
+    sign = 1 if mode == "min" else -1
+    candidates = [result for result in results if result.state == COMPLETE and metric in result.metrics]
+    return min(candidates, key=lambda result: (sign * result.metrics[metric], result.number), default=None)
+
+
+def best_record(study: dict[str, Any], best: Result | None) -> dict[str, Any]:
+    """Return the content of ``best.json``; its ``params`` are None while no trial has completed."""
+    return {
+        "metric": study["metric"],
+        "mode": study["mode"],
+        "number": None if best is None else best.number,
+        "id": None if best is None else best.id,
+        "params": None if best is None else best.params,
+        "value": None if best is None else best.metrics[study["metric"]],
+        "metrics": None if best is None else best.metrics,
+    }
+
+
+def write_best(store: StudyDir, study: dict[str, Any], best: Result | None) -> None:
+    """Write ``best.json``, and its copy where the study asks for one; the caller holds the aggregate's lock."""
+    data = json_bytes(best_record(study, best), indent=True)
+    write_if_changed(store.best_file, data)
+    copy = study["write_best_to"]
+    if copy and os.path.abspath(copy) != os.path.abspath(store.best_file):
+        try:
+            os.makedirs(os.path.dirname(os.path.abspath(copy)), exist_ok=True)
+            write_if_changed(copy, data)
+        except OSError as error:
+            raise InvalidStudy(
+                f"`write_best_to` must be a file that can be written, got {copy!r} ({error.strerror}); "
+                f"the best is in {store.best_file}"
+            ) from None
+
+
+def aggregate(store: StudyDir) -> Summary:
+    """Write ``best.json``, ``trials.csv`` and ``scalars.csv`` from all results there are, also while trials run.
+
+    A result that is not whole is named in the summary, and its batch is put back to work.
+    """
+    study = store.read_study()
+    results = Results(store)
+    with contextlib.closing(store.lock()) as lock, lock.holding(AGGREGATE_LOCK):
+        summary = summarize(store, study, results)
+        known = list(planned_results(study, results).values())
+        write_if_changed(store.trials_file, _csv(_trial_rows(known), _trial_columns(study, known)))
+        write_if_changed(store.scalars_file, _csv(_scalar_rows(store, known), ["step", "tag", "value", "time"]))
+        write_best(store, study, summary.best)
+    if results.unreadable:
+        _put_back(store, results.unreadable)
+    return summary
+
+
+def _put_back(store: StudyDir, numbers: Iterable[int]) -> None:
+    damaged = set(numbers)
+    for batch in store.batches():
+        if not damaged.isdisjoint(batch.numbers):
+            store.forget_batch(batch)
+
+
+def _groups(results: Iterable[Result]) -> dict[tuple[str, str, str], list[int]]:
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for result in results:
+        if result.state in (FAILED, INFEASIBLE):
+            outcome = result.outcome
+            groups.setdefault((result.state, outcome.reason or "", outcome.error or ""), []).append(result.number)
+    return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[1])))
+
+
+# Tables
+
+
+def _csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> bytes:
+    import pandas as pd
+
+    # dtype=object: a column with gaps would turn its integers into floats
+    table = pd.DataFrame(rows, columns=columns, dtype=object)
+    return bytes(table.to_csv(index=False).encode("utf-8", "backslashreplace"))
+
+
+def _trial_columns(study: dict[str, Any], results: list[Result]) -> list[str]:
+    metrics = sorted({name for result in results for name in result.metrics} - {study["metric"]})
+    return [
+        *("number", "state", "reason"),
+        *(f"params.{name}" for name in study["parameters"]),
+        *(f"metrics.{name}" for name in [study["metric"], *metrics]),
+        *("duration_s", "attempt", "host", "gpus", "started_at", "id", "error"),
+    ]
+
+
+def _trial_rows(results: list[Result]) -> Iterator[dict[str, Any]]:
+    for result in results:
+        row: dict[str, Any] = {
+            "number": result.number,
+            "state": result.state,
+            "reason": result.outcome.reason,
+            "duration_s": result.duration_s,
+            "attempt": result.attempt,
+            "host": result.host,
+            "gpus": result.gpus,
+            "started_at": result.started_at,
+            "id": result.id,
+            "error": result.outcome.error,
+        }
+        row |= {f"params.{name}": value for name, value in result.params.items()}
+        row |= {f"metrics.{name}": value for name, value in result.metrics.items()}
+        yield row
+
+
+def _scalar_rows(store: StudyDir, results: list[Result]) -> Iterator[dict[str, Any]]:
+    for result in results:
+        time = round(result.started_at + result.duration_s, 3)
+        for name, value in result.metrics.items():
+            yield {"step": result.number, "tag": f"autotune.{name}", "value": value, "time": time}
+        if result.outcome.logged:
+            yield from _logged_rows(store, result.number)
+
+
+def _logged_rows(store: StudyDir, number: int) -> Iterator[dict[str, Any]]:
+    """Yield what a trial logged itself; a last line that a kill cut off is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in Path(store.logged_file(number)).read_bytes().splitlines():
+            with contextlib.suppress(ValueError):
+                time, tag, step, value = json.loads(line)
+                yield {"step": step, "tag": f"trial_{number:05d}/{tag}", "value": value, "time": round(time, 3)}

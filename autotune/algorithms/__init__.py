@@ -1,0 +1,172 @@
+"""Searchers: which parameters to try. This module names and loads them; each is a file of its own.
+
+A searcher is any class with the two methods of `Searcher`. Another package adds one through the entry point group
+``autotune.searchers``; a study file can also name it as ``"package.module:Class"``. Two optional class attributes say
+what a plan may rely on: ``prefix_stable`` (raising ``max_trials`` only appends; taken as False) and ``uses_seed``
+(another seed gives other suggestions; taken as True). `autotune.testing.SearcherContract` checks all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autotune.errors import AutotuneError, InvalidStudy, nearest
+from autotune.files import canonical
+from autotune.spaces import Params, SearchSpace
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+BUILTIN: dict[str, str] = {
+    "random": "autotune.algorithms.random:RandomSearch",
+    "grid": "autotune.algorithms.grid:GridSearch",
+    "sobol": "autotune.algorithms.sobol:SobolSearch",
+    "lhs": "autotune.algorithms.lhs:LatinHypercubeSearch",
+}
+ENTRY_POINT_GROUP = "autotune.searchers"
+
+
+class Searcher(Protocol):
+    """Proposes points of a space; the same space, seed and max_trials give the same list in any process."""
+
+    def reset(self, space: SearchSpace, seed: int) -> None:
+        """Start from the beginning, on this space with this seed."""
+
+    def suggestions(self, space: SearchSpace, max_trials: int) -> Iterator[Params]:
+        """Return at most ``max_trials`` points of the space that `reset` was given."""
+
+
+def load_searcher(name: str, options: Mapping[str, Any] | None = None) -> Searcher:
+    """Make the searcher of that name: a built-in one, ``"package.module:Class"``, or an entry point.
+
+    Raises:
+        InvalidStudy: there is none of that name, it cannot be imported, is no searcher, or refuses the options.
+    """
+    if name in BUILTIN:
+        target = BUILTIN[name]
+    elif ":" in name:
+        target = name
+    else:
+        target = _entry_point_target(name)
+    return _make(name, _import_class(name, target), dict(options or {}))
+
+
+def searcher_name(searcher: object) -> str:
+    """Return the name under which `load_searcher` finds the searcher's class."""
+    target = f"{type(searcher).__module__}:{type(searcher).__qualname__}"
+    return next((name for name, builtin in BUILTIN.items() if builtin == target), target)
+
+
+def searcher_options(searcher: object) -> dict[str, Any]:
+    """Return the options, without the seed, that make an equal searcher; empty for a class that is no dataclass.
+
+    Raises:
+        InvalidStudy: an option cannot be written as JSON.
+    """
+    if not is_dataclass(searcher):
+        return {}
+    given = {f.name: getattr(searcher, f.name) for f in fields(searcher) if f.init and f.name != "seed"}
+    options = {}
+    for key, value in given.items():
+        try:
+            options[key] = json.loads(canonical(value))  # as it will be read back: a tuple is a list
+        except (TypeError, ValueError):
+            raise InvalidStudy(
+                f"the option `{key}` of the searcher {searcher_name(searcher)} must be a JSON value, got {value!r}"
+            ) from None
+    return options
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is not an integer of at least 0; for searchers.
+
+    Raises:
+        InvalidStudy: it is not.
+    """
+    if type(seed) is not int or seed < 0:
+        raise InvalidStudy(f"`seed` must be an integer of at least 0, got {seed!r}")
+
+
+def check_reset(space: SearchSpace, reset_space: SearchSpace | None) -> None:
+    """Refuse suggestions for another space than the one that `reset` was given; for searchers.
+
+    Raises:
+        InvalidStudy: `reset` was not called, or with another space.
+    """
+    if reset_space is None:
+        raise InvalidStudy("`reset(space, seed)` must be called before `suggestions`, got no call of it")
+    if space is not reset_space and space != reset_space:
+        raise InvalidStudy(
+            "`suggestions` must be asked for the space that `reset` was given, "
+            f"got one with {', '.join(space.names)} after {', '.join(reset_space.names)}; call `reset` first"
+        )
+
+
+def _make(name: str, cls: type[Any], options: dict[str, Any]) -> Searcher:
+    import inspect
+
+    signature = inspect.signature(cls)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters) or "no options"
+        raise InvalidStudy(f"the searcher {name} must be given options that it takes ({takes}): {error}") from None
+    try:
+        searcher: Searcher = cls(**options)
+    except AutotuneError:
+        raise
+    except Exception as error:
+        raise InvalidStudy(f"the searcher {name} must accept its options, got {options!r}: {error}") from error
+    return searcher
+
+
+def _import_class(name: str, target: str) -> type[Any]:
+    import importlib
+    import operator
+
+    module_name, _, class_name = target.partition(":")
+    if not module_name or not class_name:
+        raise InvalidStudy(f"a searcher must be named as package.module:Class, got {target!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the module's own code runs here
+        raise InvalidStudy(
+            f"the searcher {name} must be importable from {module_name}, got {type(error).__name__}: {error}; "
+            "install it, or add its folder to PYTHONPATH"
+        ) from error
+    try:
+        cls = operator.attrgetter(class_name)(module)
+    except AttributeError:
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        close = nearest(class_name, classes).strip() or f"its classes are {', '.join(classes) or 'none'}"
+        raise InvalidStudy(f"the searcher {name} must be a class in {module_name}, got none; {close}") from None
+    if not isinstance(cls, type):
+        raise InvalidStudy(f"the searcher {name} must be a class, got {cls!r}; name the class itself")
+    for method in ("reset", "suggestions"):
+        if not callable(getattr(cls, method, None)):
+            raise InvalidStudy(f"the searcher {name} must have the methods reset and suggestions, got no {method}")
+    return cls
+
+
+def _entry_point_target(name: str) -> str:
+    """Return "module:Class" of an installed entry point; only the one asked for counts, so others may be broken."""
+    entries = _entry_points()
+    targets = sorted({entry.value for entry in entries if entry.name == name})
+    if len(targets) == 1:
+        return targets[0].partition("[")[0].strip()  # extras, which no longer mean anything, follow a bracket
+    if targets:
+        raise InvalidStudy(f"the searcher {name} must be one class, got {', '.join(targets)}; name the one to use")
+    known = [*BUILTIN, *sorted({entry.name for entry in entries})]
+    close = nearest(name, known).strip() or "install the package that has it"
+    raise InvalidStudy(
+        f"the searcher must be one of {', '.join(known)}, or package.module:Class, got {name!r}; {close}"
+    )
+
+
+def _entry_points() -> list[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return list(entry_points(group=ENTRY_POINT_GROUP))

@@ -1,0 +1,1 @@
+"""Microbenchmarks: which attention backend is right, and then fastest, for a shape on this machine."""

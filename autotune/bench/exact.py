@@ -1,0 +1,76 @@
+"""Attention and its gradients in float64, by the textbook, in blocks of rows: what every backend is held against."""
+
+from __future__ import annotations
+
+import math
+
+from autotune.bench.case import AttentionCase
+from autotune.bench.inputs import Inputs, Outputs, Tensor
+
+_BLOCK_ELEMENTS = 1 << 24  # elements of one block of the score matrix; 128 MiB in float64
+
+
+def exact_attention(case: AttentionCase, inputs: Inputs) -> tuple[Outputs, dict[str, float]]:
+    """Return the outputs in float64, and for each the Frobenius norm of the terms that it is a sum of.
+
+    The second matters where a sum cancels: with equal keys dq is zero, and a kernel that rounds the summands to its
+    dtype is off by their size, not by the size of zero. For random inputs that norm is the output's own.
+    """
+    import torch
+
+    q, k, v = inputs.q.detach(), inputs.k.detach(), inputs.v.detach()
+    outputs = {"out": torch.empty(q.shape, dtype=torch.float64, device=q.device)}
+    if inputs.dout is not None:
+        for name, like in (("dq", q), ("dk", k), ("dv", v)):
+            outputs[name] = torch.zeros(like.shape, dtype=torch.float64, device=q.device)
+    squares = dict.fromkeys(outputs, 0.0)
+    rows = max(1, _BLOCK_ELEMENTS // case.seq_kv // (case.heads // case.kv_heads))
+    with torch.no_grad():
+        for b in range(case.batch):
+            for h in range(case.kv_heads):
+                for start in range(0, case.seq_q, rows):
+                    for name, square in _block(case, inputs, outputs, (b, h, start, rows)).items():
+                        squares[name] += square
+    return outputs, {name: math.sqrt(square) for name, square in squares.items()}
+
+
+def _block(case: AttentionCase, inputs: Inputs, outputs: Outputs, at: tuple[int, int, int, int]) -> dict[str, float]:
+    """Fill in the rows of one block, for the G query heads of one kv head; return its sums of squared terms."""
+    b, h, start, rows = at
+    group = case.heads // case.kv_heads
+    block = (b, slice(h * group, (h + 1) * group), slice(start, start + rows))
+    q = inputs.q.detach()[block].double()  # [G, R, D]
+    k, v = inputs.k.detach()[b, h].double(), inputs.v.detach()[b, h].double()  # [Skv, D]
+    scale = 1 / math.sqrt(case.d_k)
+    p = _probabilities(case, q @ k.T * scale, start)  # [G, R, Skv]
+    out = p @ v
+    outputs["out"][block] = out
+    squares = {"out": _total(p**2 * (v**2).sum(-1))}
+    if inputs.dout is None:
+        return squares
+    dout = inputs.dout[block].double()
+    ds = p * (dout @ v.T - (dout * out).sum(-1, keepdim=True))
+    outputs["dq"][block] = scale * (ds @ k)
+    outputs["dk"][b, h] += scale * (ds.mT @ q).sum(0)
+    outputs["dv"][b, h] += (p.mT @ dout).sum(0)
+    # A kernel takes rowsum(dout * out) from its own rounded output: one error a row, which all its keys share.
+    row = ((dout * out) ** 2).sum(-1, keepdim=True)  # [G, R, 1]
+    squares["dq"] = scale**2 * (_total(ds**2 * (k**2).sum(-1)) + _total(row * (p @ k) ** 2))
+    squares["dk"] = scale**2 * _total((ds**2 + p**2 * row) * (q**2).sum(-1, keepdim=True))
+    squares["dv"] = _total(p**2 * (dout**2).sum(-1, keepdim=True))
+    return squares
+
+
+def _probabilities(case: AttentionCase, scores: Tensor, start: int) -> Tensor:
+    """Return the softmax of scores [G, R, Skv] whose first row is query ``start``, causal aligned bottom-right."""
+    import torch
+
+    if case.masked:
+        row = torch.arange(start, start + scores.shape[1], device=scores.device)[:, None]
+        key = torch.arange(case.seq_kv, device=scores.device)
+        scores = scores.masked_fill(key > row + case.seq_kv - case.seq_q, -math.inf)
+    return scores.softmax(-1)
+
+
+def _total(tensor: Tensor) -> float:
+    return float(tensor.sum())

@@ -1,0 +1,67 @@
+"""What all commands share: parsing, and errors as one sentence with an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from autotune.errors import AutotuneError, NoCompleteTrial
+
+
+def run_command(name: str, module_name: str, argv: list[str]) -> int:
+    """Run a command's module: ``add_arguments(parser)``, then ``run(args)``, or ``run(args, rest)`` with PASS_THROUGH."""
+    module: Any = importlib.import_module(module_name)
+    parser = argparse.ArgumentParser(
+        prog=f"autotune {name}",
+        description=module.HELP,
+        epilog=module.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    warnings.showwarning = _show_warning
+    try:
+        if getattr(module, "PASS_THROUGH", False):
+            return int(module.run(*parser.parse_known_args(argv)))
+        return int(module.run(parser.parse_args(argv)))
+    except NoCompleteTrial as error:
+        return _fail(str(error), 1)
+    except AutotuneError as error:
+        return _fail(str(error), 2)
+    except BrokenPipeError:  # `autotune status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except OSError as error:
+        where = f" {error.filename!r}" if error.filename else ""
+        return _fail(
+            f"a file could not be read or written:{where} {error.strerror or error}; finished trials are kept", 2
+        )
+    except KeyboardInterrupt:
+        return _fail("interrupted; finished trials are kept, and the same command goes on", 130)
+
+
+def add_log_dir(parser: argparse.ArgumentParser) -> None:
+    """Add ``--log-dir`` for commands that work on a study that is planned."""
+    parser.add_argument(
+        "--log-dir", default=".autotune", metavar="DIR", help="the study directory (default: .autotune)"
+    )
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Print notes, each on a line of its own, where they do not disturb a script that reads the output."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _fail(sentence: str, status: int) -> int:
+    print(f"autotune: {sentence}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"note: {message}", file=sys.stderr)

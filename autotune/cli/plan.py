@@ -1,0 +1,66 @@
+"""``autotune plan``: write the plan; nothing runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from autotune.cli.command import say_notes
+from autotune.cli.study_options import add_study_arguments, plan_study, refuse_misspelt, split_study_file, study_flags
+from autotune.errors import InvalidStudy
+from autotune.planning import Plan
+from autotune.storage import Results, StudyDir
+
+HELP = "Turn a study into one config file a trial and into batches for Snakemake; run nothing."
+EPILOG = """example:
+  autotune plan study.yaml --dry-run
+  autotune plan study.yaml --max-trials 64 && snakemake --profile slurm
+"""
+PASS_THROUGH = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See command.run_command."""
+    add_study_arguments(parser)
+    parser.add_argument("--dry-run", "-n", action="store_true", help="say what would be planned; write nothing")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """See command.run_command."""
+    study_file, unknown = split_study_file(rest)
+    refuse_misspelt([*study_flags(), "--dry-run"], unknown)
+    if unknown:
+        raise InvalidStudy(
+            f"`autotune plan` takes a study file and its own flags, got {' '.join(unknown)!r}; see --help"
+        )
+    _, store, plan = plan_study(args, study_file, dry_run=args.dry_run, slots=None)
+    say_notes(plan.notes)
+    print(describe(store, plan, dry_run=args.dry_run))
+    print(
+        "nothing was written"
+        if args.dry_run
+        else "next: `autotune study` with the same arguments, or `snakemake --profile ...`"
+    )
+    return 0
+
+
+def describe(store: StudyDir, plan: Plan, *, dry_run: bool = False) -> str:
+    """Return what was planned, and how much of it is done already."""
+    study, verb = plan.study, "would be planned" if dry_run else "planned"
+    lines = [
+        f"{plan.trials} trials {verb} in {store.root}: {study['searcher']['name']}, seed {study['seed']}, "
+        f"{study['mode']} {study['metric']}; {plan.written} configs new or changed, {settled_trials(store, plan)} trials "
+        f"done already, {plan.pending_batches} of {len(plan.batches)} jobs to run"
+    ]
+    if plan.archived:
+        lines.append(f"the study that was there is in {plan.archived}")
+    return "\n".join(lines)
+
+
+def settled_trials(store: StudyDir, plan: Plan) -> int:
+    """Return how many trials of the plan need no execution any more."""
+    results = Results(store).refresh().by_number
+    study = plan.study
+    return sum(
+        number < plan.trials and result.settles(study["on_failure"], study["attempts"])
+        for number, result in results.items()
+    )

@@ -1,0 +1,58 @@
+"""``autotune study``: plan, run under Snakemake, aggregate, report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from autotune import snakemake
+from autotune.aggregation import Summary, aggregate
+from autotune.cli.command import say_notes
+from autotune.cli.plan import describe
+from autotune.cli.study_options import add_study_arguments, plan_study, refuse_misspelt, split_study_file, study_flags
+from autotune.cli.summary import ending, print_summary
+from autotune.storage import StudyDir
+
+HELP = "Plan a study, run it under Snakemake, aggregate, and say what is best. The same command resumes it."
+EPILOG = """All other arguments go to Snakemake: --profile slurm, -j 8, -n (plan, and show what would run), ...
+
+example:
+  autotune study study.yaml -j 2
+  autotune study study.yaml --max-trials 64 --profile slurm
+  python -m autotune.cli study --objective pkg.mod:fn --space space.json --algo sobol \\
+      --metric loss --mode min --max-trials 25 --log-dir .autotune --write-best-to .autotune/best.json
+"""
+PASS_THROUGH = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """See command.run_command."""
+    add_study_arguments(parser)
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """See command.run_command."""
+    study_file, rest = split_study_file(rest)
+    refuse_misspelt(study_flags(), rest)
+    _, store, plan = plan_study(args, study_file, dry_run=False, slots=snakemake.slots(rest))
+    say_notes(plan.notes)
+    print(describe(store, plan), flush=True)
+    status, summary = snakemake.run(store, plan.study, rest)
+    if snakemake.is_dry(rest):
+        return status
+    if status != 0 and not summary.failed:
+        _explain(store, status)
+    if status != 0:  # then Snakemake has not aggregated, or not all
+        summary = aggregate(store)
+    return _finish(store, summary, status)
+
+
+def _explain(store: StudyDir, status: int) -> None:
+    print(f"Snakemake ended with status {status}; the end of {store.snakemake_log}:", file=sys.stderr)
+    print(snakemake.log_tail(store), file=sys.stderr)
+
+
+def _finish(store: StudyDir, summary: Summary, status: int) -> int:
+    print_summary(store, summary)
+    print(ending(store, summary))
+    return 1 if summary.unsettled or summary.unreadable else status

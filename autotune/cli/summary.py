@@ -1,0 +1,79 @@
+"""A study's summary on the terminal, and its last line: what is done, what failed, and the next command."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from autotune.aggregation import Summary
+from autotune.storage import StudyDir
+
+_GROUPS_SHOWN = 10
+_NUMBERS_SHOWN = 8
+
+
+def print_summary(store: StudyDir, summary: Summary) -> None:
+    """Print counts by state, failures grouped by error, and the best."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for part in renderables(store, summary):
+        console.print(part)
+
+
+def renderables(store: StudyDir, summary: Summary) -> list[Any]:
+    """Return what ``status`` shows, for Rich."""
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = {**{state: number for state, number in summary.counts.items() if number}, "missing": summary.missing}
+    counts["running"] = len(summary.running)
+    line = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    parts: list[Any] = [Text(f"{summary.done} of {summary.trials} trials done ({line})")]
+    if summary.groups:
+        table = Table("trials", "state", "error", box=None, pad_edge=False, header_style="bold")
+        for (state, reason, error), numbers in list(summary.groups.items())[:_GROUPS_SHOWN]:
+            table.add_row(_numbers(store, numbers), f"{state} ({reason})", Text(error.splitlines()[0][:300]))
+        parts.append(table)
+        if len(summary.groups) > _GROUPS_SHOWN:
+            parts.append(Text(f"... and {len(summary.groups) - _GROUPS_SHOWN} more errors; trials.csv has them all"))
+    parts += [Text(error, style="red") for error in list(summary.unreadable.values())[:_GROUPS_SHOWN]]
+    parts.append(Text(best_line(store, summary), style="bold"))
+    return parts
+
+
+def best_line(store: StudyDir, summary: Summary) -> str:
+    """Return the best trial in a line."""
+    if summary.best is None:
+        return "no trial has completed yet"
+    metric = summary.study["metric"]
+    params = ", ".join(f"{name}={_short(value)}" for name, value in summary.best.params.items())
+    return f"best {metric} {summary.best.metrics[metric]:.6g} (trial {summary.best.number}): {params}"
+
+
+def ending(store: StudyDir, summary: Summary) -> str:
+    """Return the last line: where the files are, or how many trials are missing and the command that runs them."""
+    if summary.unreadable:
+        return f"{len(summary.unreadable)} results are not whole and will run again; {_resume(store)}"
+    if summary.unsettled:
+        failed = summary.unsettled - summary.missing
+        parts = [f"{failed} failed" if failed else "", f"{summary.missing} never ran" if summary.missing else ""]
+        return f"{' and '.join(part for part in parts if part)} of {summary.trials} trials; {_resume(store)}"
+    files = ", ".join(os.path.basename(name) for name in (store.best_file, store.trials_file, store.scalars_file))
+    failed = f"{summary.failed} failed for good (`autotune retry` runs them again); " if summary.failed else ""
+    return f"{failed}results in {store.root}: {files}"
+
+
+def _resume(store: StudyDir) -> str:
+    where = "" if store.root == ".autotune" else f" --log-dir {store.root}"
+    return f"the same command runs exactly these again (`autotune status{where}` says why they failed)"
+
+
+def _numbers(store: StudyDir, numbers: list[int]) -> str:
+    more = f" ... {len(numbers)} in all" if len(numbers) > _NUMBERS_SHOWN else ""
+    return ", ".join(str(number) for number in sorted(numbers)[:_NUMBERS_SHOWN]) + more
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

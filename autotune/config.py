@@ -1,0 +1,205 @@
+"""The options of a study, each declared once: validation, flags, JSON Schema and the table in the docs derive from here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from autotune.errors import InvalidStudy, nearest
+from autotune.files import load_user_file
+from autotune.options import Kind, Number, OneOf, Table, Text
+
+RESOURCES = Table(
+    (
+        ("gpus", Number(example=1)),
+        ("cpus", Number(low=1, whole=True, example=4)),
+        ("mem_mb", Number(low=1, whole=True, example=16000)),
+        ("runtime", Number(exclusive=True, example=60)),
+    ),
+    example="{gpus: 1, cpus: 4, mem_mb: 16000, runtime: 60}",
+)
+DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_mb": 1000, "runtime": 60}
+
+
+def _option(default: Any, kind: Kind, help_: str) -> Any:
+    """Declare an option: its default, the kind of its values, and one line of help."""
+    metadata = {"kind": kind, "help": help_}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What a study is: what is tuned, by which searcher, judged by what, and how its trials run.
+
+    A field that is ``None`` was not given. In Python the space, the searcher and the objective go to ``Study`` itself.
+
+    Raises:
+        InvalidStudy: an option has a value that cannot work; one sentence.
+    """
+
+    objective: str | None = _option(
+        None, Text("train:objective"), "Python callable, `pkg.mod:fn`, called as fn(params, trial)"
+    )
+    command: str | None = _option(
+        None,
+        Text("python train.py --lr {lr}"),
+        "command line instead of `objective`; it writes its metrics to $AUTOTUNE_RESULT",
+    )
+    metric: str = _option("loss", Text("loss"), "name of the metric that is optimized")
+    mode: str = _option("min", OneOf(("min", "max")), "whether less or more of the metric is better")
+    algo: str = _option("random", Text("sobol"), "searcher: random, grid, sobol, lhs, or `pkg.mod:Class`")
+    algo_options: dict[str, Any] = _option({}, Table(example="{grid_points: 7}"), "the searcher's own options")
+    seed: int | None = _option(
+        None, Number(whole=True, example=1337), "seed of the plan and of every trial (default 0)"
+    )
+    max_trials: int = _option(20, Number(low=1, whole=True, example=25), "number of trials in all; raise it to go on")
+    space: dict[str, Any] | None = _option(
+        None,
+        Table(example="{lr: {type: loguniform, low: 1e-5, high: 1e-1}}"),
+        "search space: name to parameter, or a file that holds it",
+    )
+    log_dir: str = _option(".autotune", Text(".autotune"), "the study directory: all that a study writes is in it")
+    resources: dict[str, Any] = _option(
+        {}, RESOURCES, "what one trial needs: gpus, cpus, mem_mb (MB), runtime (minutes of a job)"
+    )
+    trials_per_job: int | str = _option(
+        1, Number(low=1, whole=True, word="auto", example=50), "trials that one Snakemake job runs, or `auto`"
+    )
+    isolation: str = _option(
+        "trial",
+        OneOf(("trial", "worker", "none")),
+        "`trial`: a process each; `worker`: a shared one, replaced on failure; `none`: the job's own",
+    )
+    trial_timeout: float | None = _option(
+        None, Number(exclusive=True, example=600), "seconds after which a trial is ended and has failed"
+    )
+    on_failure: str = _option(
+        "rerun", OneOf(("rerun", "record")), "`rerun`: a failed trial runs again next time; `record`: it stands"
+    )
+    attempts: int = _option(
+        1, Number(low=1, whole=True, example=3), "executions before a failure stands, with `on_failure: record`"
+    )
+    max_log_mb: float = _option(
+        1024, Number(exclusive=True, example=100), "what one trial may print (MB) before it is ended and has failed"
+    )
+    write_best_to: str | None = _option(None, Text("best.json"), "write a copy of the best trial to this file as well")
+
+    def __post_init__(self) -> None:
+        """Check every option, and those that depend on one another."""
+        for name, kind in kinds().items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, kind.check(value, f"StudyConfig: `{name}`"))
+        _check_together(self)
+
+    def resource(self, name: str) -> float:
+        """Return what one trial needs of a resource: gpus, cpus, mem_mb or runtime (minutes)."""
+        value: float = self.resources.get(name, DEFAULT_RESOURCES[name])
+        return value
+
+
+def kinds() -> dict[str, Kind]:
+    """Return the kind of every option, by its name."""
+    return {item.name: item.metadata["kind"] for item in fields(StudyConfig)}
+
+
+def described() -> Iterator[tuple[str, Kind, str, str]]:
+    """Yield name, kind, help and default (as YAML text) of every option."""
+    for item in fields(StudyConfig):
+        default = item.default if isinstance(item.default, str | int | float) else ""
+        yield item.name, item.metadata["kind"], item.metadata["help"], str(default)
+
+
+def _check_together(config: StudyConfig) -> None:
+    if config.objective and config.command:
+        raise InvalidStudy("a study must have `objective` or `command`, got both; remove one of them")
+    if config.trial_timeout is not None and config.isolation == "none":
+        raise InvalidStudy("`trial_timeout` needs a process to end: set `isolation` to 'trial' or 'worker', got 'none'")
+    if config.attempts > 1 and config.on_failure == "rerun":
+        raise InvalidStudy(
+            f"`attempts` must be 1 with `on_failure: rerun`, got {config.attempts}; "
+            "set `on_failure: record`, or let Snakemake's `--retries` run failed jobs again"
+        )
+
+
+def load_config(path: str | None, flags: Mapping[str, str] | None = None) -> StudyConfig:
+    """Return the options of a study file, of command-line flags, or of both (flags win).
+
+    Args:
+        path: a YAML or JSON study file, or None.
+        flags: option name to the text of its flag.
+
+    Raises:
+        InvalidInput: with file and key, or the flag.
+    """
+    options: dict[str, Any] = {}
+    if path is not None:
+        options = _checked(_study_file(path), path)
+    for name, text in (flags or {}).items():
+        kind = kinds()[name]
+        flag = "--" + name.replace("_", "-")
+        value = _space_file(text) if name == "space" else kind.parse(text)
+        options[name] = _merged(options.get(name), kind.check(value, flag))
+    for one, other in (("objective", "command"), ("command", "objective")):
+        if flags and one in flags and other not in flags:
+            options.pop(other, None)
+    return StudyConfig(**options)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """Let flags such as ``--resources gpus=1`` change one key of the file's mapping; the space is replaced whole."""
+    is_part = (
+        isinstance(old, dict) and isinstance(new, dict) and not any(isinstance(item, dict) for item in new.values())
+    )
+    return {**old, **new} if is_part else new
+
+
+def _study_file(path: str) -> dict[str, Any]:
+    content = load_user_file(path)
+    if not isinstance(content, dict):
+        raise InvalidStudy(
+            f"{path} must hold a mapping of options such as `metric: loss`, got {type(content).__name__}"
+        )
+    if isinstance(content.get("space"), str):
+        content["space"] = _space_file(os.path.join(os.path.dirname(path), content["space"]))
+    return content
+
+
+def _space_file(path: str) -> Any:
+    space = load_user_file(path)
+    # A whole study file may serve as the space as well.
+    return (
+        space["space"]
+        if isinstance(space, dict) and isinstance(space.get("space"), dict) and "type" not in space["space"]
+        else space
+    )
+
+
+def _checked(content: dict[str, Any], path: str) -> dict[str, Any]:
+    known = kinds()
+    for key in content:
+        if key not in known:
+            hint = nearest(str(key), list(known))
+            raise InvalidStudy(f"{path}: there is no option {key!r}; {hint}known: {', '.join(known)}")
+    return {key: known[key].check(value, f"{path}: `{key}`") for key, value in content.items() if value is not None}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a study file."""
+    properties = {}
+    for name, kind, help_, default in described():
+        properties[name] = {**kind.schema(), "description": help_} | ({"default": default} if default else {})
+    properties["space"] = {"type": ["object", "string"], "description": properties["space"]["description"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Autotune study",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "required": ["space"],
+        "oneOf": [{"required": ["objective"]}, {"required": ["command"]}],
+    }

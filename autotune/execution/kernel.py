@@ -1,0 +1,59 @@
+"""What Linux does for us when processes die: ``prctl(2)``, orphans, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+from typing import Any
+
+from autotune.files import read_bytes
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@functools.cache
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+def prctl(option: int, value: int) -> None:
+    """Call ``prctl(2)``; what fails here is only a comfort."""
+    _libc().prctl(option, int(value), 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all processes that children leave behind, so that they can be ended."""
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, even by SIGKILL."""
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def signal_name(number: int) -> str:
+    """Return for example ``SIGKILL (signal 9)``."""
+    with contextlib.suppress(ValueError):
+        return f"{signal.Signals(number).name} (signal {number})"
+    return f"signal {number}"
+
+
+def end_orphans() -> None:
+    """Kill what a trial's processes left behind: as the subreaper, this process has inherited it."""
+    me = os.getpid()
+    for _ in range(100):  # a killed orphan's own children are inherited in turn
+        try:
+            orphans = [int(pid) for pid in read_bytes(f"/proc/{me}/task/{me}/children").split()]
+        except FileNotFoundError:
+            return
+        if not orphans:
+            return
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)

@@ -1,0 +1,141 @@
+"""From a call of the objective to an outcome: whatever it returns or raises is a state, a reason and a sentence."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autotune.errors import Infeasible, nearest
+from autotune.execution.trial import Trial, as_float
+from autotune.records import COMPLETE, FAILED, INFEASIBLE, Outcome
+
+Objective = Callable[[dict[str, Any], Trial], Any]
+
+_ERROR_CHARS = 2_000
+_TRACEBACK_CHARS = 20_000
+_THREAD_GRACE_S = 5.0
+
+
+class Stopped(BaseException):
+    """The job itself was told to end (SIGTERM, SIGINT): the trial in flight has no outcome."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"signal {signal}")
+        self.signal = signal
+
+
+class ObjectiveCrashed(Exception):
+    """A command objective was killed by a signal."""
+
+
+def call_objective(objective: Objective, trial: Trial, metric: str) -> Outcome:
+    """Call the objective and say what came of it; only Stopped and KeyboardInterrupt pass through."""
+    try:
+        metrics = read_metrics(objective(dict(trial.params), trial), metric)
+        _refuse_left_threads()
+    except (Stopped, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit too: an objective that exits has failed, the study has not
+        outcome = _of_exception(error)
+    else:
+        outcome = _of_metrics(metrics)
+    logged = trial.has_logged
+    trial.close()
+    return Outcome(
+        state=outcome.state,
+        reason=outcome.reason,
+        metrics=outcome.metrics,
+        error=outcome.error,
+        traceback=outcome.traceback,
+        logged=logged,
+    )
+
+
+def failure(reason: str, error: str) -> Outcome:
+    """Return the outcome of a trial that failed without a Python exception."""
+    return Outcome(state=FAILED, reason=reason, error=error)
+
+
+def read_metrics(returned: Any, metric: str) -> dict[str, float]:
+    """Return what an objective returned as metric name to float.
+
+    Raises:
+        TypeError: it is neither a number nor a mapping of numbers with the study's metric.
+    """
+    if returned is None:
+        raise TypeError(f"the objective must return {metric!r} as a number, got None; does it end without `return`?")
+    if not isinstance(returned, Mapping):
+        return {metric: as_float(returned, "what the objective returns")}
+    if metric not in returned:
+        keys = [str(key) for key in returned]
+        raise TypeError(
+            f"the objective must return the metric {metric!r}, got {keys}; {nearest(metric, keys)}".rstrip("; ")
+        )
+    return {str(key): as_float(value, f"the metric {str(key)!r}") for key, value in returned.items()}
+
+
+def _of_metrics(metrics: dict[str, float]) -> Outcome:
+    bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+    if not bad:
+        return Outcome(state=COMPLETE, metrics=metrics)
+    finite = {name: value for name, value in metrics.items() if name not in bad}
+    error = "not finite: " + ", ".join(f"{name} = {value}" for name, value in bad.items())
+    return Outcome(state=INFEASIBLE, reason="nonfinite", metrics=finite, error=error)
+
+
+def _of_exception(error: BaseException) -> Outcome:
+    if isinstance(error, Infeasible):
+        return Outcome(state=INFEASIBLE, reason="declared", error=_shortened(str(error) or "declared infeasible"))
+    if is_out_of_memory(error):
+        return Outcome(state=INFEASIBLE, reason="oom", error=_shortened(f"out of memory: {_sentence(error)}"))
+    if isinstance(error, SystemExit):
+        return failure("exception", f"the objective called sys.exit({error.code!r:.60}); it must return its metrics")
+    reason = "crash" if isinstance(error, ObjectiveCrashed) else "exception"
+    return Outcome(state=FAILED, reason=reason, error=_sentence(error), traceback=_traceback(error))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out: Python's, or by name a framework's, none of which is imported for it."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "CUDA out of memory" in str(error)[:_ERROR_CHARS]
+
+
+def _sentence(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # an exception of the user's whose __str__ fails
+        text = "(its message cannot be printed)"
+    return _shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _shortened(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written to a file
+    return text if len(text) <= _ERROR_CHARS else f"{text[: _ERROR_CHARS - 20]} ... ({len(text)} characters)"
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode()
+    half = _TRACEBACK_CHARS // 2
+    return text if len(text) <= _TRACEBACK_CHARS else f"{text[:half]}\n[...]\n{text[-half:]}"
+
+
+def _refuse_left_threads() -> None:
+    """Wait a little for threads that the objective left, then fail: they would run on beside the next trial."""
+    if "threading" not in sys.modules:
+        return
+    import threading
+    import time
+
+    deadline = time.monotonic() + _THREAD_GRACE_S
+    for thread in threading.enumerate():
+        if thread is threading.main_thread() or thread is threading.current_thread() or thread.daemon:
+            continue
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            raise RuntimeError(
+                f"the objective returned, but left the thread {thread.name!r} running; join it, or make it a daemon"
+            )

@@ -1,0 +1,251 @@
+"""Running the trials of a batch: skip what is settled, run the rest one after another, settle each in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from autotune import __version__
+from autotune.errors import UnreadableFile
+from autotune.execution.objective import load_objective
+from autotune.execution.outcome import Objective, Stopped, call_objective
+from autotune.execution.trial import Trial
+from autotune.files import LockFile, digest
+from autotune.records import FAILED, Outcome, Result, TrialConfig
+from autotune.storage import Batch, StudyDir
+
+Execute = Callable[[TrialConfig, int], Outcome]
+OnResult = Callable[[TrialConfig, Result], None]
+
+_LOCK_POLL_S = 0.5
+
+
+def run_batch(store: StudyDir, name: str) -> int:
+    """Run a batch as a job's whole work; return the exit status.
+
+    0: all its trials are settled, and the batch's output says so. 1: trials failed and are to run again, so that the
+    output is not written and Snakemake counts the job as failed.
+
+    Raises:
+        InvalidInput: the plan or the objective cannot work; no trial was run.
+        Stopped: the job was told to end.
+    """
+    study, batch = store.read_study(), Batch(name)
+    environment = _environment()
+    _limit_threads(int(study["resources"]["cpus"]))
+    _stop_on_signals()
+    with _devices(study) as gpus:
+        objective = load_objective(study)
+        with contextlib.closing(store.lock()) as lock, _executor(objective, store, study) as execute:
+            lock.share_with_programs()
+            runner = Runner(store, study, execute, lock, digest(environment), gpus)
+            results = runner.run(batch.numbers)
+    open_numbers = [result.number for result in results if not runner.is_settled(result)]
+    if open_numbers:
+        print(
+            f"{len(open_numbers)} of {len(results)} trials failed and will run again: {_listed(open_numbers)}",
+            flush=True,
+        )
+        return 1
+    store.write_batch(batch, _batch_record(store, study, results, environment))
+    return 0
+
+
+class Runner:
+    """Brings trials to their end, each under its lock.
+
+    Args:
+        store: the study directory.
+        study: the content of ``study.json``.
+        execute: runs one attempt of a trial.
+        lock: the study's locks.
+        environment: digest of where this runs.
+        gpus: the devices that were leased, as in ``CUDA_VISIBLE_DEVICES``.
+        on_result: called after each execution.
+    """
+
+    def __init__(
+        self,
+        store: StudyDir,
+        study: dict[str, Any],
+        execute: Execute,
+        lock: LockFile,
+        environment: str,
+        gpus: str | None = None,
+        on_result: OnResult | None = None,
+    ) -> None:
+        self._store, self._execute, self._lock = store, execute, lock
+        self._on_failure, self._attempts = study["on_failure"], study["attempts"]
+        self._environment, self._gpus, self._on_result = environment, gpus, on_result
+        self._host = os.uname().nodename
+
+    def run(self, numbers: Iterable[int]) -> list[Result]:
+        """Settle the trials, in order; those that another process runs come last, when it is done with them."""
+        results = {}
+        elsewhere = []
+        for number in numbers:
+            result = self._settle(number)
+            if result is None:
+                elsewhere.append(number)
+            else:
+                results[number] = result
+        if elsewhere:
+            print(f"waiting for trials that another process runs: {_listed(elsewhere)}", flush=True)
+        while elsewhere:
+            time.sleep(_LOCK_POLL_S)
+            for number in list(elsewhere):
+                result = self._settle(number)
+                if result is not None:
+                    results[number] = result
+                    elsewhere.remove(number)
+        return [results[number] for number in sorted(results)]
+
+    def is_settled(self, result: Result) -> bool:
+        """Return whether the trial needs no further execution."""
+        return result.settles(self._on_failure, self._attempts)
+
+    def _settle(self, number: int) -> Result | None:
+        """Run a trial unless it is settled; None where another process has it."""
+        if not self._lock.acquire(number):
+            return None
+        try:
+            config = self._store.read_config(number)
+            result = self._previous(config)
+            if result is not None and self.is_settled(result):
+                return result
+            result = self._run_once(config, result)
+            while self._on_failure == "record" and not self.is_settled(result):
+                result = self._run_once(config, result)
+            return result
+        finally:
+            self._lock.release(number)
+
+    def _previous(self, config: TrialConfig) -> Result | None:
+        try:
+            result = self._store.read_result(config.number)
+        except UnreadableFile as error:
+            if "schema_version" in str(error):
+                raise  # of a later version: not ours to overwrite
+            print(f"{error}; the trial runs again", flush=True)
+            return None
+        return result if result is not None and result.id == config.id else None
+
+    def _run_once(self, config: TrialConfig, before: Result | None) -> Result:
+        attempt = 1 if before is None else before.attempt + 1
+        started_at, started = time.time(), time.monotonic()
+        outcome = self._execute(config, attempt)
+        result = Result(
+            number=config.number,
+            id=config.id,
+            params=config.params,
+            outcome=outcome,
+            attempt=attempt,
+            started_at=round(started_at, 3),
+            duration_s=round(time.monotonic() - started, 6),
+            host=self._host,
+            gpus=self._gpus,
+            environment=self._environment,
+        )
+        self._store.write_result(result)
+        if result.state == FAILED:
+            print(f"trial {config.number} failed ({outcome.reason}): {outcome.error}", flush=True)
+        if self._on_result is not None:
+            self._on_result(config, result)
+        return result
+
+
+def in_process(objective: Objective, store: StudyDir, metric: str) -> Execute:
+    """Return what calls the objective in this very process."""
+    return lambda config, attempt: call_objective(objective, Trial(config, attempt, store, metric), metric)
+
+
+def environment_digest() -> str:
+    """Return the digest of where this process runs."""
+    return digest(_environment())
+
+
+@contextlib.contextmanager
+def _executor(objective: Objective, store: StudyDir, study: dict[str, Any]) -> Any:
+    if study["isolation"] == "none":
+        yield in_process(objective, store, study["metric"])
+        return
+    from autotune.execution.process import Worker
+
+    worker = Worker(
+        objective,
+        store,
+        study["metric"],
+        reuse=study["isolation"] == "worker",
+        timeout_s=study["trial_timeout"],
+        max_log_bytes=int(study["max_log_mb"] * 1e6),
+    )
+    with contextlib.closing(worker):
+        yield worker.run
+
+
+@contextlib.contextmanager
+def _devices(study: dict[str, Any]) -> Any:
+    """Lease the GPUs that a trial needs for as long as the batch runs."""
+    wanted = study["resources"]["gpus"]
+    if not wanted:
+        yield None
+        return
+    from autotune.execution.gpus import lease
+
+    with lease(wanted) as devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
+        yield devices
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "autotune": __version__,
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _limit_threads(cpus: int) -> None:
+    """Let numerical libraries use the processors that the trial asked for, unless the user says otherwise."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(cpus))
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, _frame: object) -> None:
+        raise Stopped(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _batch_record(
+    store: StudyDir, study: dict[str, Any], results: list[Result], environment: dict[str, str]
+) -> dict[str, Any]:
+    states = [result.state for result in results]
+    return {
+        "trials": {f"{result.number:05d}": result.state for result in results},
+        "states": {state: states.count(state) for state in sorted(set(states))},
+        "attempts": study["attempts"],
+        "result_bytes": sum(os.stat(store.result_file(result.number)).st_size for result in results),
+        "environment": environment,
+    }
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:20])
+    return shown + (f" and {len(numbers) - 20} more" if len(numbers) > 20 else "")
+
+
+def exit_now(status: int) -> None:
+    """End the process at once: threads that an objective left would keep it for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

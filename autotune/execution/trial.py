@@ -1,0 +1,126 @@
+"""The trial that an objective is handed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune.records import Result, TrialConfig
+from autotune.storage import StudyDir
+
+
+class Trial:
+    """One trial: what an objective needs to know of it, and where it logs.
+
+    Attributes:
+        number: place in the plan, from 0.
+        id: digest of objective, params and seed: equal ids are the same work.
+        params: the parameters, as the objective gets them.
+        seed: the study's seed, for every source of randomness that the objective has.
+        attempt: 1 for the first execution.
+        result: what came of it; None while it runs. Callbacks see it.
+    """
+
+    def __init__(
+        self, config: TrialConfig, attempt: int, store: StudyDir, metric: str, result: Result | None = None
+    ) -> None:
+        self.number = config.number
+        self.id = config.id
+        self.params: dict[str, Any] = dict(config.params)
+        self.seed = config.seed
+        self.attempt = attempt
+        self.result = result
+        self._metric = metric
+        self._folder = store.work_dir(config.number)
+        self._log_file = store.logged_file(config.number)
+        self._log: int | None = None
+        self._counts: dict[str, int] = {}
+
+    @property
+    def dir(self) -> Path:
+        """The trial's own folder, for checkpoints and artifacts; the next attempt finds it as this one left it."""
+        os.makedirs(self._folder, exist_ok=True)
+        return Path(self._folder)
+
+    @property
+    def state(self) -> str | None:
+        """``complete``, ``pruned``, ``infeasible`` or ``failed``; None while the trial runs."""
+        return None if self.result is None else self.result.state
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Metric name to value; empty while the trial runs and where it did not complete."""
+        return {} if self.result is None else self.result.metrics
+
+    @property
+    def value(self) -> float | None:
+        """The value of the study's metric, where the trial completed."""
+        return self.metrics.get(self._metric)
+
+    def log(self, tag: str, value: float, step: int | None = None) -> None:
+        """Log a number under a tag; it is on disk when this returns, and becomes a row of ``scalars.csv``.
+
+        Args:
+            tag: for example ``"train/loss"``; the row's tag is ``trial_00007/train/loss``.
+            value: a number; NaN and infinities are allowed.
+            step: for example the epoch; without it, the tag's values are counted from 0.
+
+        Raises:
+            TypeError: the tag is no string, or the value or step no number.
+        """
+        if not isinstance(tag, str) or not tag:
+            raise TypeError(f"trial.log: the tag must be a non-empty string, got {tag!r}")
+        if step is None:
+            step = self._counts.get(tag, 0)
+        if not isinstance(step, int):
+            raise TypeError(f"trial.log: the step must be an integer, got {step!r}")
+        self._counts[tag] = step + 1
+        line = json.dumps([time.time(), tag, step, as_float(value, f"trial.log: the value of {tag!r}")]) + "\n"
+        os.write(self._opened(), line.encode())
+
+    def report(self, step: int, value: float) -> None:
+        """Report the study's metric at a step of the training, for learning curves and pruners."""
+        self.log(self._metric, value, step)
+
+    @property
+    def has_logged(self) -> bool:
+        """Whether anything was logged in this attempt."""
+        return self._log is not None
+
+    def close(self) -> None:
+        """End logging; a second call does nothing."""
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
+
+    def _opened(self) -> int:
+        if self._log is None:
+            # A new attempt begins a new log.
+            self._log = os.open(
+                self.dir / os.path.basename(self._log_file), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666
+            )
+        return self._log
+
+
+def as_float(value: Any, what: str) -> float:
+    """Return a number as a float: Python's own, or whatever holds exactly one (NumPy and PyTorch scalars).
+
+    Raises:
+        TypeError: it is none; the sentence begins with ``what``.
+    """
+    if isinstance(value, bool | int | float):
+        return float(value)
+    kind = type(value).__name__
+    if isinstance(value, str | bytes) or value is None:
+        shown = f"{value!r:.60}"
+        raise TypeError(f"{what} must be a number, got {shown if value is None else f'the {kind} {shown}'}")
+    shape = getattr(value, "shape", None)
+    try:
+        return float(value.item()) if shape is not None else float(value)
+    except Exception:
+        of_shape = "" if shape is None else f" of shape {tuple(shape)}"
+        raise TypeError(f"{what} must be one number, got a {kind}{of_shape}; return for example its mean") from None

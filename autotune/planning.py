@@ -1,0 +1,329 @@
+"""Planning: from a space and a searcher to one config file a trial, the batches, and ``study.json``, written last.
+
+Planning is a function of its inputs: the same study gives the same bytes anywhere, and planning again changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autotune import batching
+from autotune.algorithms import Searcher, searcher_name, searcher_options
+from autotune.config import StudyConfig
+from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
+from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
+from autotune.records import TrialConfig, trial_id
+from autotune.spaces import SearchSpace
+from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
+
+# What makes a study itself; all else (resources, batches, time limits, more trials) may change under a plan.
+IDENTITY = ("objective", "command", "metric", "space", "parameters", "searcher", "seed")
+
+
+@dataclass
+class Plan:
+    """What a plan is, or with ``dry_run`` would be."""
+
+    study: dict[str, Any]
+    trials: int
+    written: int = 0  # config files that are new or changed
+    batches: list[Batch] = field(default_factory=list)
+    pending_batches: int = 0
+    archived: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def make_plan(
+    store: StudyDir,
+    config: StudyConfig,
+    space: SearchSpace,
+    searcher: Searcher,
+    *,
+    search_path: str = ".",
+    fresh: bool = False,
+    dry_run: bool = False,
+    slots: int | None = None,
+) -> Plan:
+    """Plan a study, or extend its plan; write only what changed.
+
+    Args:
+        store: the study directory.
+        config: the options; the objective's name or command is part of them.
+        space: what is searched.
+        searcher: who searches.
+        search_path: folder, beside the working directory, where the objective's module is found.
+        fresh: set an existing study aside (``archive/``) first; results whose ids recur are taken over.
+        dry_run: write nothing.
+        slots: jobs that run side by side, for ``trials_per_job: auto`` (default: the processors).
+
+    Raises:
+        PlanChanged: there is a plan for another study, or the searcher did not reproduce it.
+        InvalidInput: the study directory cannot be written, the searcher left the space.
+    """
+    wanted = _study(config, space, searcher, search_path)
+    slots = slots or os.cpu_count() or 1
+    if dry_run:
+        old = None if fresh else _existing(store)
+        return _Planner(store, config, space, searcher, wanted, old, slots).run(write=False)
+    store.make()
+    with contextlib.closing(store.lock()) as lock, lock.holding(PLAN_LOCK):
+        archived = None
+        if fresh:
+            archived = store.archive()
+            store.make()
+        plan = _Planner(store, config, space, searcher, wanted, _existing(store), slots).run(write=True)
+        plan.archived = None if archived is None else str(archived)
+        return plan
+
+
+def effective_seed(config: StudyConfig, searcher: Searcher) -> int:
+    """Return the study's seed: the config's, else the searcher's own, else 0."""
+    own = getattr(searcher, "seed", None)
+    if config.seed is not None and own is not None and own != config.seed:
+        raise InvalidStudy(f"a study must have one seed, got {config.seed} in the config and {own} in the searcher")
+    chosen = config.seed if config.seed is not None else own
+    return 0 if chosen is None else chosen
+
+
+def _study(config: StudyConfig, space: SearchSpace, searcher: Searcher, search_path: str) -> dict[str, Any]:
+    from autotune import __version__
+
+    options = ("objective", "command", "metric", "mode", "max_trials", "trials_per_job", "isolation", "trial_timeout")
+    options += ("on_failure", "attempts", "max_log_mb", "write_best_to")
+    return {
+        **{name: getattr(config, name) for name in options},
+        "resources": {name: config.resource(name) for name in ("gpus", "cpus", "mem_mb", "runtime")},
+        "space": space.to_dict(),
+        "parameters": space.names,
+        "searcher": {"name": searcher_name(searcher), "options": searcher_options(searcher)},
+        "seed": effective_seed(config, searcher),
+        "rounds": 1,
+        "search_path": search_path,
+        "versions": {"autotune": __version__},
+    }
+
+
+def _existing(store: StudyDir) -> dict[str, Any] | None:
+    return store.read_study() if os.path.exists(store.study_file) else None
+
+
+def refuse_other_study(old: dict[str, Any], wanted: dict[str, Any], root: str) -> None:
+    """Raise PlanChanged, saying what changed, where a plan on disk is of another study."""
+    changed = [_difference(name, old.get(name), wanted[name]) for name in IDENTITY if old.get(name) != wanted[name]]
+    if changed:
+        raise PlanChanged(
+            f"the plan in {root!r} must be of this study, but the {' and the '.join(changed)}; "
+            "set it aside with --fresh (results that recur are kept), or give another --log-dir"
+        )
+
+
+def _difference(name: str, old: Any, new: Any) -> str:
+    if name == "space":
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        parts = [f"{key} from {canonical(old.get(key))} to {canonical(new.get(key))}" for key in keys]
+        return "space changed (" + ", ".join(parts) + ")"
+    if name == "parameters":
+        return f"order of the parameters changed from {', '.join(old)} to {', '.join(new)}"
+    return f"{name} changed from {canonical(old)} to {canonical(new)}"
+
+
+class _Planner:
+    """One planning: the steps share the study, the searcher and what is on disk."""
+
+    def __init__(
+        self,
+        store: StudyDir,
+        config: StudyConfig,
+        space: SearchSpace,
+        searcher: Searcher,
+        wanted: dict[str, Any],
+        old: dict[str, Any] | None,
+        slots: int,
+    ) -> None:
+        self.store, self.config, self.space, self.searcher = store, config, space, searcher
+        self.wanted, self.old, self.slots = wanted, old, slots
+        if old is not None:
+            refuse_other_study(old, wanted, store.root)
+        self.sizes = store.config_sizes()
+        self.plan = Plan(study=wanted, trials=0)
+
+    def run(self, *, write: bool) -> Plan:
+        """Plan; the order of the writes makes a kill harmless: configs, then batches, then the study."""
+        prefix_stable = getattr(self.searcher, "prefix_stable", False)
+        self.wanted["blocks"] = [self.config.max_trials] if prefix_stable else self._blocks()
+        planned = self._planned()
+        self.wanted |= planned
+        ids = None if planned else self._configs(write=write)
+        self.plan.trials = self.wanted["trials"]
+        self._batches(ids, write=write)
+        self.wanted["digest"] = study_digest(self.wanted)
+        if write:
+            write_if_changed(self.store.study_file, json_bytes(self.wanted, indent=True))
+        return self.plan
+
+    def _planned(self) -> dict[str, Any]:
+        """Return what is known of the config files, if all are there as ``study.json`` says; found without reading them."""
+        old = self.old
+        if old is None or any(old.get(name) != item for name, item in self.wanted.items()):
+            return {}
+        total = sum(self.sizes.get(number, (0, 0))[0] for number in range(old["trials"]))
+        return {"trials": old["trials"], "config_bytes": total} if total == old["config_bytes"] else {}
+
+    # Config files
+
+    def _blocks(self) -> list[int]:
+        """Return the sizes of the sequences that a searcher without a stable prefix has made so far, and is to make."""
+        old = [] if self.old is None else list(self.old["blocks"])
+        more = self.config.max_trials - sum(old)
+        if old and more > 0:
+            name = self.wanted["searcher"]["name"]
+            self.plan.notes.append(
+                f"{name} cannot continue its sequence: the {more} more trials are a block of their own"
+            )
+        return [*old, more] if more > 0 else old
+
+    def _suggestions(self) -> Iterator[dict[str, Any]]:
+        seed = self.wanted["seed"]
+        for block, size in enumerate(self.wanted["blocks"]):
+            # Blocks after the first need other points, so another seed.
+            self.searcher.reset(self.space, seed if block == 0 else int(digest([seed, block])[:8], 16))
+            yield from self.searcher.suggestions(self.space, size)
+
+    def _trials(self) -> Iterator[TrialConfig]:
+        study = self.wanted
+        work = study["objective"] or study["command"] or ""
+        name = study["searcher"]["name"]
+        for number, params in enumerate(self._suggestions()):
+            if number >= self.config.max_trials:
+                return
+            if not self.space.contains(params):
+                raise InvalidStudy(
+                    f"a searcher must stay in the space, but {name} suggested {params} for trial {number}"
+                )
+            id_ = trial_id(work, params, study["seed"])
+            yield TrialConfig(number, id_, params, study["seed"], resources=study["resources"])
+
+    def _configs(self, *, write: bool) -> list[str]:
+        """Write the config files that are not there as they should be; return all ids."""
+        ids: list[str] = []
+        changed: list[tuple[int, bytes]] = []
+        total = 0
+        for trial in self._trials():
+            data = json_bytes(trial.to_dict())
+            total += len(data)
+            ids.append(trial.id)
+            if self._differs(trial, data):
+                changed.append((trial.number, data))
+        if not ids:
+            raise InvalidStudy(
+                f"a searcher must suggest at least one trial, got none from {self.wanted['searcher']['name']}"
+            )
+        self.wanted |= {"trials": len(ids), "config_bytes": total}
+        self.plan.written = len(changed)
+        self._note_repeats(ids)
+        if write:
+            for number, data in changed:
+                write_atomic(self.store.config_file(number), data)
+            if self.old is None:
+                self._take_over(ids)
+        return ids
+
+    def _differs(self, trial: TrialConfig, data: bytes) -> bool:
+        if trial.number not in self.sizes:
+            return True
+        path = self.store.config_file(trial.number)
+        there = read_bytes(path)
+        if there == data:
+            return False
+        with contextlib.suppress(UnreadableFile):  # cut off: it is written anew
+            before = parse_record(there, path)
+            if self.old is not None and trial.number < self.old["trials"] and before.get("id") != trial.id:
+                raise PlanChanged(
+                    f"a searcher must suggest the same again, but {self.wanted['searcher']['name']} suggested {trial.params} "
+                    f"for trial {trial.number}, which was {before.get('params')}; set the plan aside with --fresh"
+                )
+        return True
+
+    def _note_repeats(self, ids: list[str]) -> None:
+        repeats = len(ids) - len(set(ids))
+        if repeats:
+            self.plan.notes.append(f"{repeats} of {len(ids)} trials repeat the parameters of an earlier one")
+
+    def _take_over(self, ids: list[str]) -> None:
+        """Take results of studies that were set aside, where the id is the same: the same work."""
+        numbers = {id_: number for number, id_ in reversed(list(enumerate(ids)))}
+        for old in self.store.archived():
+            for result in Results(old).refresh().by_number.values():
+                number = numbers.get(result.id)
+                if number is None or os.path.exists(self.store.result_file(number)):
+                    continue
+                if os.path.isdir(old.work_dir(result.number)) and not os.path.exists(self.store.work_dir(number)):
+                    os.makedirs(os.path.dirname(self.store.work_dir(number)), exist_ok=True)
+                    os.rename(old.work_dir(result.number), self.store.work_dir(number))
+                self.store.write_result(replace(result, number=number))
+
+    # Batches
+
+    def _batches(self, ids: list[str] | None, *, write: bool) -> None:
+        index = self.store.read_index() if os.path.exists(self.store.index_file) else {}
+        settled = self._settled(write=write)
+        pending = self.plan.trials - sum(len(batch.numbers) for batch in settled)
+        measured_s = index.get("measured_s")
+        size = self.config.trials_per_job
+        if size == "auto":
+            size, measured_s = self._auto(index, pending)
+        record = {"trials_per_job": size, "measured_s": measured_s}
+        if ids is None and all(index.get(key) == item for key, item in record.items()):
+            self.plan.batches = [Batch(name) for name in index["batches"]]
+        else:
+            ids = ids or [self.store.read_config(number).id for number in range(self.plan.trials)]
+            self.plan.batches = batching.cut(ids, int(size), settled)
+        names = [batch.name for batch in self.plan.batches]
+        done = {batch.name for batch in settled}
+        self.plan.pending_batches = sum(name not in done for name in names)
+        if write:
+            write_if_changed(self.store.index_file, json_bytes({**record, "batches": names}))
+
+    def _settled(self, *, write: bool) -> list[Batch]:
+        """Return the batches whose output still holds; remove the output of the others, so that they run again."""
+        sizes = self.store.result_sizes()
+        settled = []
+        for name, record in self.store.batch_records().items():
+            batch = Batch(name)
+            if batching.is_settled(record, self.config, sizes, batch):
+                settled.append(batch)
+            else:
+                self._note_damage(batch)
+                if write:
+                    self.store.forget_batch(batch)
+        return settled
+
+    def _note_damage(self, batch: Batch) -> None:
+        for number in batch.numbers:
+            try:
+                if self.store.read_result(number) is None:
+                    self.plan.notes.append(f"trial {number} has lost its result and will run again")
+            except UnreadableFile as error:
+                self.plan.notes.append(f"{error}; trial {number} will run again")
+
+    def _auto(self, index: dict[str, Any], pending: int) -> tuple[int, float | None]:
+        """Return the batch size and the seconds a trial takes; both stay until the time is known, or was twice off."""
+        known = index.get("measured_s")
+        measured = self._measured_s()
+        if index and (measured is None or (known is not None and known / 2 <= measured <= known * 2) or not pending):
+            return index["trials_per_job"], known
+        return batching.auto_size(pending or self.plan.trials, self.slots, measured), measured
+
+    def _measured_s(self) -> float | None:
+        times = []
+        for number in list(self.store.result_sizes())[:100]:
+            with contextlib.suppress(UnreadableFile):
+                result = self.store.read_result(number)
+                if result is not None:
+                    times.append(result.duration_s)
+        return round(statistics.median(times), 6) if times else None

@@ -1,0 +1,294 @@
+"""The study directory: the only module that knows its file names.
+
+Readers need no lock, since every file is whole or absent. Writers hold one, a byte of ``lock`` each: a trial's for its
+result, a batch's for its output, and one each for planning and aggregating.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import InvalidStudy, UnreadableFile
+from autotune.files import LockFile, digest, json_bytes, parse_record, read_bytes, read_record, write_atomic
+from autotune.records import Result, TrialConfig
+
+PLAN_LOCK = 1 << 60
+AGGREGATE_LOCK = PLAN_LOCK + 1
+_BATCH_LOCKS = 1 << 61  # trial numbers are locked at their own number, batches at this plus their first trial's
+
+_BATCH_NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})")
+
+
+class Batch:
+    """A run of trials that Snakemake schedules as one job; its name says which, so that a job reads no list.
+
+    ``00000-00049-1a2b3c4d`` is trials 0 to 49; the last part is a digest of their ids.
+    """
+
+    def __init__(self, name: str) -> None:
+        match = _BATCH_NAME.fullmatch(name)
+        if match is None:
+            raise InvalidStudy(
+                f"a batch must be named like 00000-00049-1a2b3c4d, got {name!r}; `autotune plan` makes them"
+            )
+        self.name = name
+        self.numbers = range(int(match[1]), int(match[2]) + 1)
+        self.digest = match[3]
+
+    @classmethod
+    def of(cls, first: int, ids: list[str]) -> Batch:
+        """Return the batch of the trials with these ids, the first of which has this number."""
+        return cls(f"{first:05d}-{first + len(ids) - 1:05d}-{digest(ids)[:8]}")
+
+
+class StudyDir:
+    """The files of one study, below ``root`` (its ``log_dir``)."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.fspath(root)
+        self.study_file = self._path("study.json")
+        self.index_file = self._path("batches", "index.json")
+        self.scalars_file = self._path("scalars.csv")
+        self.trials_file = self._path("trials.csv")
+        self.best_file = self._path("best.json")
+        self.lock_file = self._path("lock")
+        self.snakemake_log = self._path("logs", "snakemake.log")
+        self._configs = self._path("configs")
+        self._trials = self._path("trials")
+        self._work = self._path("work")
+
+    def _path(self, *parts: str) -> str:
+        return os.path.join(self.root, *parts)
+
+    # Names of one trial's and one batch's files
+
+    def config_file(self, number: int) -> str:
+        """``configs/trial_00000.json``: what was planned."""
+        return f"{self._configs}/trial_{number:05d}.json"
+
+    def result_file(self, number: int) -> str:
+        """``trials/trial_00000.json``: what came of it."""
+        return f"{self._trials}/trial_{number:05d}.json"
+
+    def work_dir(self, number: int) -> str:
+        """``work/trial_00000``: the trial's own folder, made when it is needed."""
+        return f"{self._work}/trial_{number:05d}"
+
+    def stdout_file(self, number: int) -> str:
+        """``work/trial_00000/stdout.log``: what the trial printed."""
+        return f"{self._work}/trial_{number:05d}/stdout.log"
+
+    def logged_file(self, number: int) -> str:
+        """``work/trial_00000/scalars.jsonl``: what the trial logged, ``[time, tag, step, value]`` a line."""
+        return f"{self._work}/trial_{number:05d}/scalars.jsonl"
+
+    def batch_file(self, batch: Batch) -> str:
+        """``batches/00000-00049-1a2b3c4d.json``: the declared output of the batch's Snakemake job."""
+        return self._path("batches", f"{batch.name}.json")
+
+    # Writing
+
+    def make(self) -> None:
+        """Make the folders; raise InvalidStudy where that cannot be done."""
+        try:
+            for folder in ("configs", "batches", "trials", "logs"):
+                os.makedirs(self._path(folder), exist_ok=True)
+            if not os.access(self.root, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise InvalidStudy(
+                f"log_dir must be a folder that can be written, got {self.root!r} ({why}); give another with --log-dir"
+            ) from None
+
+    def lock(self) -> LockFile:
+        """Open the locks of this study for a writer."""
+        return LockFile(self.lock_file)
+
+    def write_result(self, result: Result) -> None:
+        """Write the result of a trial; the caller holds the trial's lock."""
+        write_atomic(self.result_file(result.number), json_bytes(result.to_dict()))
+
+    def write_batch(self, batch: Batch, record: dict[str, Any]) -> None:
+        """Write a batch's output: all its trials are settled."""
+        with contextlib.closing(self.lock()) as lock, lock.holding(_BATCH_LOCKS + batch.numbers.start):
+            write_atomic(self.batch_file(batch), json_bytes(record))
+
+    def forget_batch(self, batch: Batch) -> None:
+        """Remove a batch's output, so that Snakemake runs its job again."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.batch_file(batch))
+
+    # Reading
+
+    def read_study(self) -> dict[str, Any]:
+        """Read ``study.json``.
+
+        Raises:
+            InvalidStudy: there is no plan yet.
+            UnreadableFile: it is not whole, or of another version.
+        """
+        try:
+            study = read_record(self.study_file)
+        except FileNotFoundError:
+            raise InvalidStudy(
+                f"there must be a plan in {self.root!r}, but {self.study_file} is not there; run `autotune plan` first"
+            ) from None
+        if study.get("digest") != study_digest(study):
+            raise UnreadableFile(
+                f"{self.study_file} must be as `autotune plan` wrote it, but it was edited; plan again with --fresh"
+            )
+        return study
+
+    def read_config(self, number: int) -> TrialConfig:
+        """Read what was planned for a trial."""
+        path = self.config_file(number)
+        try:
+            return TrialConfig.from_dict(parse_record(read_bytes(path), path))
+        except FileNotFoundError:
+            raise UnreadableFile(
+                f"{path} must be there, but is not; run `autotune plan` again, which writes it anew"
+            ) from None
+        except KeyError as error:
+            raise UnreadableFile(f"{path} must have the key {error}; run `autotune plan` again") from None
+
+    def read_result(self, number: int) -> Result | None:
+        """Read the result of a trial; None if it has none.
+
+        Raises:
+            UnreadableFile: it is not whole (cut off by hand, say), or of another version.
+        """
+        path = self.result_file(number)
+        try:
+            data = read_bytes(path)
+        except FileNotFoundError:
+            return None
+        return parse_result(data, path)
+
+    def read_index(self) -> dict[str, Any]:
+        """Read ``batches/index.json``: the list of batches."""
+        try:
+            return read_record(self.index_file)
+        except FileNotFoundError:
+            raise InvalidStudy(f"there must be a plan in {self.root!r}; run `autotune plan` first") from None
+
+    def batches(self) -> list[Batch]:
+        """Return all batches of the plan."""
+        return [Batch(name) for name in self.read_index()["batches"]]
+
+    def result_sizes(self) -> dict[int, tuple[int, int]]:
+        """Return number -> (bytes, modification time in ns) of every result, in one pass over the folder."""
+        return _sizes(self._trials)
+
+    def config_sizes(self) -> dict[int, tuple[int, int]]:
+        """Return number -> (bytes, modification time in ns) of every config."""
+        return _sizes(self._configs)
+
+    def batch_records(self) -> dict[str, dict[str, Any]]:
+        """Return name -> record of every batch whose output is there."""
+        records = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._path("batches")) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(".json")
+                if _BATCH_NAME.fullmatch(name):
+                    with contextlib.suppress(FileNotFoundError, UnreadableFile):
+                        records[name] = read_record(entry.path)
+        return records
+
+    def running(self, numbers: Iterable[int]) -> list[int]:
+        """Return those of the trials that some process has locked, that is, runs now; on a network file system too."""
+        try:
+            lock = LockFile(self.lock_file, read_only=True)
+        except OSError:
+            return []
+        with contextlib.closing(lock):
+            return [number for number in numbers if lock.is_held(number)]
+
+    # Setting aside
+
+    def archive(self) -> Path | None:
+        """Move all of the study to ``archive/001`` (or the next free number); return that folder."""
+        names = [name for name in os.listdir(self.root) if name not in ("archive", "lock")]
+        if not names:
+            return None
+        taken = [int(name) for name in self._archived() if name.isdigit()]
+        folder = Path(self._path("archive", f"{max(taken, default=0) + 1:03d}"))
+        folder.mkdir(parents=True)
+        # study.json goes first: from then on there is no plan here, whatever happens next.
+        for name in sorted(names, key=lambda name: name != "study.json"):
+            os.rename(self._path(name), folder / name)
+        return folder
+
+    def archived(self) -> Iterator[StudyDir]:
+        """Yield the studies that were set aside, the latest first."""
+        for name in sorted(self._archived(), reverse=True):
+            yield StudyDir(self._path("archive", name))
+
+    def _archived(self) -> list[str]:
+        try:
+            return os.listdir(self._path("archive"))
+        except FileNotFoundError:
+            return []
+
+
+class Results:
+    """All results of a study, read again only where a file has changed."""
+
+    def __init__(self, store: StudyDir) -> None:
+        self._store = store
+        self._seen: dict[int, tuple[int, int]] = {}
+        self.by_number: dict[int, Result] = {}
+        self.unreadable: dict[int, str] = {}
+
+    def refresh(self) -> Results:
+        """Read what is new."""
+        sizes = self._store.result_sizes()
+        for number in self._seen.keys() - sizes.keys():
+            self.by_number.pop(number, None)
+            self.unreadable.pop(number, None)
+        for number, stamp in sizes.items():
+            if self._seen.get(number) != stamp:
+                self._read(number)
+        self._seen = sizes
+        return self
+
+    def _read(self, number: int) -> None:
+        self.by_number.pop(number, None)
+        self.unreadable.pop(number, None)
+        try:
+            result = self._store.read_result(number)
+            if result is not None:
+                self.by_number[number] = result
+        except UnreadableFile as error:
+            self.unreadable[number] = str(error)
+
+
+def study_digest(study: dict[str, Any]) -> str:
+    """Return the digest of all else that is in ``study.json``."""
+    return digest({key: item for key, item in study.items() if key not in ("digest", "schema_version")})
+
+
+def parse_result(data: bytes, path: str) -> Result:
+    """Parse the bytes of a result file; UnreadableFile if they are not one."""
+    record = parse_record(data, path)
+    try:
+        return Result.from_dict(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableFile(f"{path} must hold the result of a trial, but does not: {error}") from None
+
+
+def _sizes(folder: str) -> dict[int, tuple[int, int]]:
+    sizes = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith("trial_") and name.endswith(".json") and name[6:-5].isdigit():
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat()
+                    sizes[int(name[6:-5])] = (status.st_size, status.st_mtime_ns)
+    return sizes

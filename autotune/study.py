@@ -1,0 +1,152 @@
+"""A study in Python: the same plan, files and resume as on the command line, run in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from autotune.aggregation import Summary, aggregate, best_of, summarize, write_best
+from autotune.algorithms import Searcher
+from autotune.config import StudyConfig
+from autotune.errors import InvalidStudy, NoCompleteTrial
+from autotune.execution.outcome import Objective
+from autotune.execution.runner import Runner, environment_digest, in_process
+from autotune.execution.trial import Trial
+from autotune.files import LockFile
+from autotune.planning import Plan, make_plan
+from autotune.progress import Progress
+from autotune.records import Result, TrialConfig
+from autotune.spaces import Params, SearchSpace
+from autotune.storage import AGGREGATE_LOCK, Results, StudyDir
+
+Callback = Callable[[Trial], None]
+
+_log = logging.getLogger("autotune")
+
+
+class Study:
+    """A search space, a searcher and the options of a study.
+
+    Args:
+        config: the options; ``log_dir`` is the study directory.
+        space: what is searched.
+        searcher: who searches; its own ``seed`` counts where the config has none.
+        callbacks: each is called with the Trial after every execution; ``trial.state``, ``trial.value`` and
+            ``trial.metrics`` say what came of it. What a callback raises ends the run; finished trials are kept.
+    """
+
+    def __init__(
+        self, config: StudyConfig, space: SearchSpace, searcher: Searcher, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        self.config, self.space, self.searcher = config, space, searcher
+        self.callbacks = list(callbacks)
+        self.store = StudyDir(config.log_dir)
+
+    def plan(self, objective: Objective | None = None, *, fresh: bool = False, dry_run: bool = False) -> Plan:
+        """Write the plan, or what of it is new; see ``autotune.planning.make_plan`` for what is refused.
+
+        Args:
+            objective: a callable, where the config names neither ``objective`` nor ``command``.
+            fresh: set an existing study aside first.
+            dry_run: write nothing.
+        """
+        config = self.config
+        if objective is not None and not config.objective and not config.command:
+            config = replace(config, objective=_name_of(objective))
+        plan = make_plan(self.store, config, self.space, self.searcher, fresh=fresh, dry_run=dry_run)
+        for note in plan.notes:
+            _log.warning(note)
+        return plan
+
+    def optimize(self, objective: Objective, *, fresh: bool = False) -> Params:
+        """Run all trials that are not settled yet, one after another in this process; return the best parameters.
+
+        A trial that fails stops no other; calling this again runs the failed and missing ones only. ``isolation``
+        plays no part here: the command line runs trials in processes of their own.
+
+        Args:
+            objective: called as ``objective(params, trial)``; returns a number, or a dict of numbers with the metric.
+            fresh: set an existing study in ``log_dir`` aside first.
+
+        Raises:
+            InvalidInput: the plan cannot be made; nothing was run.
+            NoCompleteTrial: every trial failed or was infeasible.
+        """
+        if not callable(objective):
+            raise InvalidStudy(f"the objective must be callable as fn(params, trial), got a {type(objective).__name__}")
+        if self.config.trial_timeout is not None:
+            raise InvalidStudy(
+                "`trial_timeout` needs a process to end, and Study.optimize runs trials in this one; "
+                "remove it, or use `autotune study`"
+            )
+        study = self.plan(objective, fresh=fresh).study
+        try:
+            self._run(study, objective)
+        finally:
+            summary = aggregate(self.store)
+        self._report(summary)
+        if summary.best is None:
+            raise NoCompleteTrial(
+                f"a study needs one complete trial to have a best, got none of {summary.trials}; "
+                f"`autotune status --log-dir {self.store.root}` says why"
+            )
+        return dict(summary.best.params)
+
+    @property
+    def summary(self) -> Summary:
+        """Where the study stands: counts by state, the best result, failures."""
+        return summarize(self.store, self.store.read_study(), Results(self.store))
+
+    def _run(self, study: dict[str, Any], objective: Objective) -> None:
+        results = Results(self.store)
+        with contextlib.closing(self.store.lock()) as lock:
+            summary = summarize(self.store, study, results)
+            with Progress(summary.trials, summary.done) as progress:
+                follow = _Follower(self, study, summary, lock, progress)
+                execute = in_process(objective, self.store, study["metric"])
+                runner = Runner(self.store, study, execute, lock, environment_digest(), on_result=follow)
+                runner.run(range(study["trials"]))
+
+    def _report(self, summary: Summary) -> None:
+        for (state, reason, error), numbers in summary.groups.items():
+            _log.warning("%d trials %s (%s): %s", len(numbers), state, reason, error)
+
+
+class _Follower:
+    """Keeps ``best.json`` and the progress up to date, and calls the callbacks, after each execution."""
+
+    def __init__(
+        self, owner: Study, study: dict[str, Any], summary: Summary, lock: LockFile, progress: Progress
+    ) -> None:
+        self._owner, self._study, self._summary = owner, study, summary
+        self._lock, self._progress = lock, progress
+
+    def __call__(self, config: TrialConfig, result: Result) -> None:
+        summary, study, store = self._summary, self._study, self._owner.store
+        summary.counts[result.state] += 1
+        if result.settles(study["on_failure"], study["attempts"]):
+            summary.unsettled -= 1
+        candidates = [result] if summary.best is None else [summary.best, result]
+        best = best_of(candidates, study["metric"], study["mode"])
+        if best is not summary.best:
+            summary.best = best
+            with self._lock.holding(AGGREGATE_LOCK):
+                write_best(store, study, best)
+        self._progress.show(summary)
+        for callback in self._owner.callbacks:
+            callback(Trial(config, result.attempt, store, study["metric"], result))
+
+
+def _name_of(objective: Objective) -> str:
+    """Return ``pkg.mod:fn``, which also is part of the trials' ids."""
+    module = getattr(objective, "__module__", type(objective).__module__)
+    if module == "__main__":
+        import __main__
+
+        module = os.path.splitext(os.path.basename(getattr(__main__, "__file__", "__main__")))[0]
+    name = getattr(objective, "__qualname__", type(objective).__qualname__)
+    return f"{module}:{name}"

@@ -1,0 +1,1 @@
+"""Tune a small neural network on scikit-learn's digits."""
