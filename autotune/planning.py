@@ -17,7 +17,7 @@ from autotune.algorithms import Searcher, searcher_name, searcher_options
 from autotune.config import StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
 from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
-from autotune.records import TrialConfig, trial_id
+from autotune.records import Result, TrialConfig, trial_id
 from autotune.spaces import SearchSpace
 from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
 
@@ -32,6 +32,7 @@ class Plan:
     study: dict[str, Any]
     trials: int
     written: int = 0  # config files that are new or changed
+    done: int = 0  # trials that need no execution any more
     batches: list[Batch] = field(default_factory=list)
     pending_batches: int = 0
     archived: str | None = None
@@ -69,7 +70,7 @@ def make_plan(
     slots = slots or os.cpu_count() or 1
     if dry_run:
         old = None if fresh else _existing(store)
-        return _Planner(store, config, space, searcher, wanted, old, slots).run(write=False)
+        return _Planner(store, config, space, searcher, wanted, old, slots).run(write=False, fresh=fresh)
     store.make()
     with contextlib.closing(store.lock()) as lock, lock.holding(PLAN_LOCK):
         archived = None
@@ -152,7 +153,7 @@ class _Planner:
         self.sizes = store.config_sizes()
         self.plan = Plan(study=wanted, trials=0)
 
-    def run(self, *, write: bool) -> Plan:
+    def run(self, *, write: bool, fresh: bool = False) -> Plan:
         """Plan; the order of the writes makes a kill harmless: configs, then batches, then the study."""
         prefix_stable = getattr(self.searcher, "prefix_stable", False)
         self.wanted["blocks"] = [self.config.max_trials] if prefix_stable else self._blocks()
@@ -160,6 +161,11 @@ class _Planner:
         self.wanted |= planned
         ids = None if planned else self._configs(write=write)
         self.plan.trials = self.wanted["trials"]
+        if fresh and ids:  # a dry run: what is there would be set aside, and be taken over where it recurs
+            self.plan.batches = batching.cut(ids, self._batch_size({}, 0)[0], [])
+            self.plan.pending_batches = len(self.plan.batches)
+            self.plan.done = len(self._settled_ids() & set(ids))
+            return self.plan
         self._batches(ids, write=write)
         self.wanted["digest"] = study_digest(self.wanted)
         if write:
@@ -273,10 +279,7 @@ class _Planner:
         index = self.store.read_index() if os.path.exists(self.store.index_file) else {}
         settled = self._settled(write=write)
         pending = self.plan.trials - sum(len(batch.numbers) for batch in settled)
-        measured_s = index.get("measured_s")
-        size = self.config.trials_per_job
-        if size == "auto":
-            size, measured_s = self._auto(index, pending)
+        size, measured_s = self._batch_size(index, pending)
         record = {"trials_per_job": size, "measured_s": measured_s}
         if ids is None and all(index.get(key) == item for key, item in record.items()):
             self.plan.batches = [Batch(name) for name in index["batches"]]
@@ -285,7 +288,9 @@ class _Planner:
             self.plan.batches = batching.cut(ids, int(size), settled)
         names = [batch.name for batch in self.plan.batches]
         done = {batch.name for batch in settled}
-        self.plan.pending_batches = sum(name not in done for name in names)
+        open_ = [batch for batch in self.plan.batches if batch.name not in done]
+        self.plan.pending_batches = len(open_)
+        self.plan.done = self.plan.trials - pending + self._settled_in(open_)
         if write:
             write_if_changed(self.store.index_file, json_bytes({**record, "batches": names}))
 
@@ -311,19 +316,36 @@ class _Planner:
             except UnreadableFile as error:
                 self.plan.notes.append(f"{error}; trial {number} will run again")
 
-    def _auto(self, index: dict[str, Any], pending: int) -> tuple[int, float | None]:
-        """Return the batch size and the seconds a trial takes; both stay until the time is known, or was twice off."""
-        known = index.get("measured_s")
-        measured = self._measured_s()
-        if index and (measured is None or (known is not None and known / 2 <= measured <= known * 2) or not pending):
+    def _settled_in(self, batches: list[Batch]) -> int:
+        results = (self._result(number) for batch in batches for number in batch.numbers)
+        return sum(result is not None and self._settles(result) for result in results)
+
+    def _settled_ids(self) -> set[str]:
+        return {result.id for result in Results(self.store).refresh().by_number.values() if self._settles(result)}
+
+    def _settles(self, result: Result) -> bool:
+        return result.settles(self.config.on_failure, self.config.attempts)
+
+    def _result(self, number: int) -> Result | None:
+        try:
+            return self.store.read_result(number)
+        except UnreadableFile:
+            return None
+
+    def _batch_size(self, index: dict[str, Any], pending: int) -> tuple[int, float | None]:
+        """Return the trials in a batch, and the seconds a trial takes where ``auto`` knows; these change only if need be.
+
+        That is when the time becomes known, or turns out to be twice as long or half as long as it was.
+        """
+        if self.config.trials_per_job != "auto":
+            return int(self.config.trials_per_job), None
+        known, measured = index.get("measured_s"), self._measured_s()
+        is_off = measured is not None and (known is None or not known / 2 <= measured <= known * 2)
+        if index and (not is_off or not pending):
             return index["trials_per_job"], known
         return batching.auto_size(pending or self.plan.trials, self.slots, measured), measured
 
     def _measured_s(self) -> float | None:
-        times = []
-        for number in list(self.store.result_sizes())[:100]:
-            with contextlib.suppress(UnreadableFile):
-                result = self.store.read_result(number)
-                if result is not None:
-                    times.append(result.duration_s)
+        found = (self._result(number) for number in list(self.store.result_sizes())[:100])
+        times = [result.duration_s for result in found if result is not None]
         return round(statistics.median(times), 6) if times else None

@@ -5,7 +5,7 @@ A parameter is immutable and knows nothing of searchers, files or other paramete
     kind, size          its name in JSON; how many values it has, None where they cannot be counted
     from_unit(u)        the value at a coordinate; never outside the bounds, the first at 0 and the last at 1
     contains(value)     whether a value is one of its own; a numpy scalar is no JSON value and so is not
-    grid(points)        all values in order, or ``points`` evenly spaced ones, both bounds among them, of a continuous kind
+    grid(points)        all values in order; of a continuous kind ``points`` evenly spaced ones, from bound to bound
     to_dict()           the JSON form
 
 Making one raises `InvalidSpace` in one sentence where it makes no sense. A new kind is a class with these methods and
@@ -14,6 +14,7 @@ one line in `TYPES`. Nothing heavy is imported: numpy scalars become Python ones
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -39,6 +40,7 @@ class Choice:
 
     kind: ClassVar[str] = "choice"
     options: Sequence[Scalar] = field(compare=False)
+    size: int = field(init=False, repr=False, compare=False)
     _typed: tuple[tuple[type, Scalar], ...] = field(init=False, repr=False)
     _members: frozenset[tuple[type, Scalar]] = field(init=False, repr=False, compare=False)
 
@@ -49,15 +51,11 @@ class Choice:
         if len(members) < len(typed):
             twice = next(option for i, (_, option) in enumerate(typed) if typed[i] in typed[:i])
             raise InvalidSpace(f"`options` of a choice must differ, got {_show(twice)} twice; remove one")
-        _fill(self, options=options, _typed=typed, _members=members)
-
-    @property
-    def size(self) -> int:
-        return len(self.options)
+        _fill(self, options=options, size=len(options), _typed=typed, _members=members)
 
     def from_unit(self, u: float) -> Scalar:
         if 0.0 <= u < 1.0:
-            return self.options[int(u * len(self.options))]
+            return self.options[int(u * self.size)]
         return _end(u, self.options[0], self.options[-1])
 
     def contains(self, value: object) -> bool:
@@ -79,35 +77,31 @@ class IntRange:
     low: int
     high: int
     step: int = 1
-    _size: int = field(init=False, repr=False, compare=False)
+    size: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         low, high, step = (_integer(self.kind, key, getattr(self, key)) for key in ("low", "high", "step"))
         if step < 1:
             raise InvalidSpace(f"`step >= 1` must hold for an int, got step={_show(step)}; use a positive step")
         _ordered("an int, whose `high` is exclusive", low, high, f"use high={_show(low + step)} for one value")
-        _fill(self, low=low, high=high, step=step, _size=(high - low + step - 1) // step)
-
-    @property
-    def size(self) -> int:
-        return self._size
+        _fill(self, low=low, high=high, step=step, size=(high - low + step - 1) // step)
 
     def from_unit(self, u: float) -> int:
         if 0.0 <= u < 1.0:
-            if self._size <= _EXACT_FLOAT:
-                return self.low + self.step * int(u * self._size)
+            if self.size <= _EXACT_FLOAT:
+                return self.low + self.step * int(u * self.size)
             numerator, denominator = float(u).as_integer_ratio()
-            return self.low + self.step * (numerator * self._size // denominator)
-        return _end(u, self.low, self.low + self.step * (self._size - 1))
+            return self.low + self.step * (numerator * self.size // denominator)
+        return _end(u, self.low, self.low + self.step * (self.size - 1))
 
     def contains(self, value: object) -> bool:
         return type(value) is int and self.low <= value < self.high and (value - self.low) % self.step == 0
 
     def grid(self, points: int) -> list[Scalar]:
-        if self._size > MAX_GRID_VALUES:
+        if self.size > MAX_GRID_VALUES:
             raise InvalidSpace(
                 f"an int must have at most {MAX_GRID_VALUES} values for a grid, which takes all of them, "
-                f"got {_show(self._size)}; use a larger step, or the searcher random or sobol"
+                f"got {_show(self.size)}; use a larger step, or the searcher random or sobol"
             )
         return list(range(self.low, self.high, self.step))
 
@@ -163,12 +157,10 @@ class LogUniform:
 
     def __post_init__(self) -> None:
         low, high = (_number(self.kind, key, getattr(self, key)) for key in ("low", "high"))
-        for key, bound in (("low", low), ("high", high)):
-            if bound <= 0.0:
-                raise InvalidSpace(
-                    f"`{key} > 0` must hold for a loguniform, got {key}={bound!r}; "
-                    "use a bound above zero, such as 1e-08, or a uniform"
-                )
+        if min(low, high) <= 0.0:
+            raise InvalidSpace(
+                f"`0 < low < high` must hold for a loguniform, got low={low}, high={high}; use a uniform"
+            )
         _ordered("a loguniform", low, high, "use a choice for one value")
         _fill(self, low=low, high=high, _log_low=math.log(low), _log_span=math.log(high) - math.log(low))
 
@@ -206,14 +198,7 @@ TYPES: dict[str, type[Parameter]] = {
 
 @final
 class SearchSpace:
-    """Named parameters in the order in which they were declared; immutable.
-
-    The order is part of the space: it decides a grid's order and which coordinate belongs to which parameter. Two
-    spaces are equal when names, parameters and order are.
-
-    Raises:
-        InvalidSpace: there is no parameter, a name is not a non-empty string, or a value is not a parameter.
-    """
+    """Named parameters, immutable; their order counts, as it decides a grid's order and whose each coordinate is."""
 
     __slots__ = ("_draws", "_names", "_parameters")
 
@@ -231,11 +216,7 @@ class SearchSpace:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any], where: str = "space") -> SearchSpace:
-        """Make a space from its JSON form; ``where`` (a file or key) opens every message.
-
-        Raises:
-            InvalidSpace: in one sentence, what is wrong with which key of which parameter.
-        """
+        """Make a space from its JSON form; ``where`` (a file or key) opens the sentence of an InvalidSpace."""
         _check_mapping(mapping, where)
         return cls({name: _parameter(spec, f"{where}: {name}") for name, spec in mapping.items()})
 
@@ -250,11 +231,7 @@ class SearchSpace:
         return list(self._names)
 
     def from_unit(self, point: Sequence[float]) -> Params:
-        """Return the parameters at a point of the unit cube, one coordinate a parameter in declared order.
-
-        Raises:
-            InvalidSpace: the number of coordinates is another, or one is not a number.
-        """
+        """Return the parameters at a point of the unit cube; InvalidSpace unless it has one coordinate for each."""
         if len(point) != len(self._names):
             raise InvalidSpace(f"a point must have {len(self._names)} coordinates, one a parameter, got {len(point)}")
         return {name: draw(u) for name, draw, u in zip(self._names, self._draws, point, strict=True)}
@@ -294,8 +271,7 @@ def _parameter(spec: object, at: str) -> Parameter:
         spec = {"type": Choice.kind, "options": spec}
     if not isinstance(spec, Mapping):
         raise InvalidSpace(
-            f'{at}: a parameter must be a mapping such as {{"type": "uniform", "low": 0.0, "high": 1.0}}, '
-            f"or a list of options, got {_show(spec)}"
+            f"{at}: a parameter must be a mapping with a `type`, or a list of options, got {_show(spec)}"
         )
     if "type" not in spec:
         raise InvalidSpace(f"{at}: a parameter must have the key `type`, got {_keys(spec)}; use one of {_keys(TYPES)}")
@@ -350,15 +326,10 @@ def _plain(value: Any) -> Any:
 
 def _number(kind: str, key: str, given: object) -> float:
     value = _plain(given)
-    number = math.nan
-    if type(value) in (int, float):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-    if not math.isfinite(number):
-        raise InvalidSpace(f"`{key}` of a {kind} must be a finite number, got {_show(value)}" + _number_hint(value))
-    return number
+    with contextlib.suppress(OverflowError):  # an int beyond the largest float
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+    raise InvalidSpace(f"`{key}` of a {kind} must be a finite number, got {_show(value)}{_number_hint(value)}")
 
 
 def _integer(kind: str, key: str, given: object) -> int:
@@ -366,8 +337,8 @@ def _integer(kind: str, key: str, given: object) -> int:
     if type(value) is int:
         return value
     whole = type(value) is float and value.is_integer()
-    hint = f"; write {int(value)}" if whole else _number_hint(value)
-    raise InvalidSpace(f"`{key}` of an {kind} must be an integer, got {_show(value)}" + hint)
+    hint = f"; write {_show(int(value))}" if whole else _number_hint(value)
+    raise InvalidSpace(f"`{key}` of an {kind} must be an integer, got {_show(value)}{hint}")
 
 
 def _number_hint(value: object) -> str:
@@ -390,8 +361,7 @@ def _options(given: object) -> tuple[Scalar, ...]:
     if not options:
         raise InvalidSpace("`options` of a choice must have at least one option, got none; add one")
     for option in options:
-        finite = type(option) is not float or math.isfinite(option)
-        if type(option) not in SCALAR_TYPES or not finite:
+        if type(option) not in SCALAR_TYPES or (type(option) is float and not math.isfinite(option)):
             raise InvalidSpace(
                 "`options` of a choice must be strings, finite numbers, booleans or None, "
                 f"got {_show(option)}; use a name that the objective looks up"
@@ -401,11 +371,9 @@ def _options(given: object) -> tuple[Scalar, ...]:
 
 def _end(u: float, first: _T, last: _T) -> _T:
     """Return the value at or beyond an end of [0, 1]; refuse NaN."""
-    if u <= 0.0:
-        return first
-    if u >= 1.0:
-        return last
-    raise InvalidSpace(f"a coordinate must be a number from 0 to 1, got {u!r}")
+    if math.isnan(u):
+        raise InvalidSpace("a coordinate must be a number from 0 to 1, got nan")
+    return first if u <= 0.0 else last
 
 
 def _even_grid(from_unit: Callable[[float], Scalar], points: int) -> list[Scalar]:

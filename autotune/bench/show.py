@@ -35,11 +35,14 @@ class Progress:
 
 def print_measurement(measurement: Measurement, choice: Choice | None, problem: str) -> None:
     """Print the table of a shape and what was chosen, or why nothing was."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file has no width: cut nothing off
     cached = " (kept from an earlier run; --no-cache measures again)" if measurement.from_cache else ""
     console.print(
         f"[bold]{measurement.case}[/bold] on {escape(str(measurement.hardware['device']))}{cached}", soft_wrap=True
@@ -48,10 +51,10 @@ def print_measurement(measurement: Measurement, choice: Choice | None, problem: 
         console.print("[yellow]This is a CPU: CPU figures say nothing about a GPU.[/yellow]", soft_wrap=True)
     good = [row for row in ranked(measurement.rows) if row.state == "ok"]
     if good:
-        table = Table()
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("backend", no_wrap=True)
         memory = ["peak MiB"] if any(row.peak_bytes is not None for row in good) else []
-        for head in ("median ms", "p20", "p80", "n", "TFLOP/s", "max error", "vs best", *memory):
+        for head in ("ms (median)", "p20", "p80", "n", "TFLOP/s", "max error", "vs best", *memory):
             table.add_column(head, justify="right", no_wrap=True)
         for row in good:
             table.add_row(*_cells(row, good[0], bool(memory)), style="green" if row.backend == choice else None)

@@ -8,7 +8,7 @@ from autotune.cli.command import say_notes
 from autotune.cli.study_options import add_study_arguments, plan_study, refuse_misspelt, split_study_file, study_flags
 from autotune.errors import InvalidStudy
 from autotune.planning import Plan
-from autotune.storage import Results, StudyDir
+from autotune.storage import StudyDir
 
 HELP = "Turn a study into one config file a trial and into batches for Snakemake; run nothing."
 EPILOG = """example:
@@ -48,19 +48,9 @@ def describe(store: StudyDir, plan: Plan, *, dry_run: bool = False) -> str:
     study, verb = plan.study, "would be planned" if dry_run else "planned"
     lines = [
         f"{plan.trials} trials {verb} in {store.root}: {study['searcher']['name']}, seed {study['seed']}, "
-        f"{study['mode']} {study['metric']}; {plan.written} configs new or changed, {settled_trials(store, plan)} trials "
+        f"{study['mode']} {study['metric']}; {plan.written} configs new or changed, {plan.done} trials "
         f"done already, {plan.pending_batches} of {len(plan.batches)} jobs to run"
     ]
     if plan.archived:
         lines.append(f"the study that was there is in {plan.archived}")
     return "\n".join(lines)
-
-
-def settled_trials(store: StudyDir, plan: Plan) -> int:
-    """Return how many trials of the plan need no execution any more."""
-    results = Results(store).refresh().by_number
-    study = plan.study
-    return sum(
-        number < plan.trials and result.settles(study["on_failure"], study["attempts"])
-        for number, result in results.items()
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from autotune.config import StudyConfig, described, load_config
 from autotune.errors import InvalidStudy, nearest
@@ -55,6 +56,7 @@ def plan_study(
     from autotune.algorithms import load_searcher
     from autotune.spaces import SearchSpace
 
+    sys.path.insert(0, os.getcwd())  # a searcher of the user's own is found as with `python -m`
     flags = {name: getattr(args, name) for name, *_ in described() if getattr(args, name) is not None}
     study_file = study_file or _default_file(flags)
     config = load_config(study_file, flags)

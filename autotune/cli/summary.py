@@ -57,8 +57,8 @@ def ending(store: StudyDir, summary: Summary) -> str:
         return f"{len(summary.unreadable)} results are not whole and will run again; {_resume(store)}"
     if summary.unsettled:
         failed = summary.unsettled - summary.missing
-        parts = [f"{failed} failed" if failed else "", f"{summary.missing} never ran" if summary.missing else ""]
-        return f"{' and '.join(part for part in parts if part)} of {summary.trials} trials; {_resume(store)}"
+        parts = [f"{failed} failed" if failed else "", f"{summary.missing} did not run" if summary.missing else ""]
+        return f"of {summary.trials} trials {' and '.join(part for part in parts if part)}; {_resume(store)}"
     files = ", ".join(os.path.basename(name) for name in (store.best_file, store.trials_file, store.scalars_file))
     failed = f"{summary.failed} failed for good (`autotune retry` runs them again); " if summary.failed else ""
     return f"{failed}results in {store.root}: {files}"
@@ -66,7 +66,7 @@ def ending(store: StudyDir, summary: Summary) -> str:
 
 def _resume(store: StudyDir) -> str:
     where = "" if store.root == ".autotune" else f" --log-dir {store.root}"
-    return f"the same command runs exactly these again (`autotune status{where}` says why they failed)"
+    return f"the same command runs exactly these again (`autotune status{where}` says why)"
 
 
 def _numbers(store: StudyDir, numbers: list[int]) -> str:

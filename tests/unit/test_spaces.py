@@ -235,7 +235,7 @@ MISTAKES: list[tuple[Any, str]] = [
     (bad({"type": ["int"]}), "`type` must be one of choice, int, intrange, uniform, loguniform, got ['int']"),
     (bad({"low": 0, "high": 1}), "must have the key `type`, got low, high; use one of choice, int"),
     (bad({}), "must have the key `type`, got nothing"),
-    (bad(5), "space.json: lr: a parameter must be a mapping such as"),
+    (bad(5), "space.json: lr: a parameter must be a mapping with a `type`, or a list of options, got 5"),
     (
         bad({"type": "uniform", "low": 0, "hihg": 1}),
         "space.json: lr: `uniform` takes the keys low, high, got 'hihg'; did you mean 'high'?",
@@ -248,10 +248,16 @@ MISTAKES: list[tuple[Any, str]] = [
     (bad({"type": "uniform", "low": 1, "high": 1}), "got low=1.0, high=1.0; use a choice for one value"),
     (
         bad({"type": "loguniform", "low": 0, "high": 1}),
-        "`low > 0` must hold for a loguniform, got low=0.0; use a bound",
+        "`0 < low < high` must hold for a loguniform, got low=0.0, high=1.0",
     ),
-    (bad({"type": "loguniform", "low": -1, "high": 1}), "`low > 0` must hold for a loguniform, got low=-1.0"),
-    (bad({"type": "loguniform", "low": 1, "high": 0}), "`high > 0` must hold for a loguniform, got high=0.0"),
+    (
+        bad({"type": "loguniform", "low": -1, "high": 1}),
+        "`0 < low < high` must hold for a loguniform, got low=-1.0, high=1.0",
+    ),
+    (
+        bad({"type": "loguniform", "low": 1, "high": 0}),
+        "`0 < low < high` must hold for a loguniform, got low=1.0, high=0.0",
+    ),
     (bad({"type": "uniform", "low": math.nan, "high": 1}), "`low` of a uniform must be a finite number, got nan"),
     (bad({"type": "uniform", "low": 0, "high": math.inf}), "`high` of a uniform must be a finite number, got inf"),
     (bad({"type": "uniform", "low": 0, "high": 10**400}), "`high` of a uniform must be a finite number, got 1000"),

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from autotune.bench import attn
+from autotune.bench.attn import select_fastest_backend
+from autotune.errors import InvalidInput, InvalidStudy
+
+SMALL = {"heads": 2, "d_k": 32, "budget_s": 0.5}
+
+
+@pytest.fixture
+def count_measuring(monkeypatch):
+    """Count how often something is measured."""
+    from autotune.bench import measure as module
+
+    calls = []
+    real = module.measure_case
+    monkeypatch.setattr(module, "measure_case", lambda *args: calls.append(args) or real(*args))
+    return calls
+
+
+def test_the_choice_is_a_string_and_knows_why(torch):
+    choice = select_fastest_backend(64, 2, 32, "float32", budget_s=0.5, device="cpu")
+    assert isinstance(choice, str)
+    assert choice in {"torch", "torch-flash", "torch-math"}
+    assert choice in choice.ties
+    assert choice.regret >= 0
+    states = {row.backend: row.state for row in choice.rows}
+    assert states["torch"] == states["torch-flash"] == states["torch-math"] == "ok"
+    assert states["flash2"] == states["xformers"] == "unsupported"
+    for row in choice.rows:
+        assert (row.reason is None) == (row.state == "ok")
+    text = choice.explain()
+    assert "torch (default)" in text
+    assert "flash2: unsupported: needs a CUDA device" in text
+    assert f"choice: {choice}" in text
+
+
+def test_the_cache_is_used_and_can_be_left_out(torch, count_measuring, own_cache):
+    first = select_fastest_backend(64, **SMALL, device="cpu")
+    again = select_fastest_backend(64, **SMALL, device="cpu")
+    assert len(count_measuring) == 1
+    assert again == first
+    assert [row.times_ms for row in again.rows] == [row.times_ms for row in first.rows]
+    assert again.measurement.from_cache
+    select_fastest_backend(64, **SMALL, device="cpu", backends=["torch"])
+    assert len(count_measuring) == 1
+    select_fastest_backend(64, **SMALL, device="cpu", causal=True)
+    assert len(count_measuring) == 2
+    select_fastest_backend(64, **SMALL, device="cpu", cache=False)
+    assert len(count_measuring) == 3
+    assert len(list(own_cache.rglob("*.json"))) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(torch, monkeypatch, tmp_path):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("AUTOTUNE_CACHE", str(tmp_path / "a file"))
+    assert select_fastest_backend(64, **SMALL, device="cpu", backends=["torch"]) == "torch"
+
+
+def test_what_the_caller_has_switched_on_does_not_matter(torch):
+    state = torch.random.get_rng_state()
+    with torch.inference_mode(), torch.autocast("cpu"):
+        choice = select_fastest_backend(
+            64, **SMALL, device="cpu", direction="fwd+bwd", dtype="fp32", backends=["torch"]
+        )
+        assert torch.is_inference_mode_enabled()
+    assert choice == "torch"
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"by": "graph"}, "by must be 'gpu'"),
+        ({"margin": -1}, "the margin must be at least 0"),
+        ({"dtype": "int8"}, "dtype must be one of"),
+        ({"backends": "torch"}, "backends must be a list of names"),
+        ({"backends": []}, "backends must be a list of names"),
+    ],
+)
+def test_an_impossible_argument_is_refused(changes, words):
+    with pytest.raises(InvalidInput, match=words):
+        select_fastest_backend(64, **SMALL, **changes)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cpu:1", "cuda:x", "cuda:97"])
+def test_an_impossible_device_is_refused(torch, device):
+    with pytest.raises(InvalidInput, match="device must be"):
+        select_fastest_backend(64, **SMALL, device=device)
+
+
+def test_without_torch_it_says_what_to_install(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(InvalidStudy, match=r"^bench-attn needs PyTorch: pip install 'autotune\[torch\]'$"):
+        select_fastest_backend(64, **SMALL)
+
+
+def test_the_literal_command(torch, bench_attn, capsys):
+    words = shlex.split("python -m autotune.cli bench-attn --seq 512 --heads 16 --d-k 64 --dtype bf16")
+    assert bench_attn(" ".join(words[4:]), "--device", "cpu", "--budget", "1") == 0
+    out = capsys.readouterr().out
+    assert "CPU figures say nothing about a GPU" in out
+    assert "torch (default)" in out
+    assert "choice: " in out
+    assert out.index("torch (default)") < out.index("xformers: unsupported: needs a CUDA device")
+
+
+def test_json(torch, bench_attn, capsys):
+    line = (
+        "--seq 32,64 --heads 4 --kv-heads 2 --d-k 16 --dtype fp32 --causal --device cpu --budget 0.3 --json --no-cache"
+    )
+    assert bench_attn(line, "--direction", "fwd+bwd") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["schema_version"] == 1
+    assert [result["case"]["seq_q"] for result in answer["results"]] == [32, 64]
+    for result in answer["results"]:
+        assert result["choice"] in result["ties"]
+        for row in result["rows"]:
+            assert (row["median_ms"] is not None) == (row["state"] == "ok")
+            assert row["samples"] == len(row["times_ms"])
+
+
+def test_no_usable_backend_is_a_table_and_status_1(torch, bench_attn, capsys):
+    line = "--seq 32 --heads 2 --d-k 16 --device cpu --backends flash2,xformers"
+    assert bench_attn(line) == 1
+    assert "no attention backend can do" in capsys.readouterr().out
+
+
+def test_a_planned_cell_becomes_a_result(torch, bench_attn, capsys, tmp_path):
+    bench_attn(
+        "--seq 32 --heads 2 --d-k 16 --device cpu --budget 0.3 --backends torch,flash2 --plan-cells", str(tmp_path)
+    )
+    cell = capsys.readouterr().out.strip()
+    out = tmp_path / "attn" / "results" / "x.json"
+    assert bench_attn("--cell", cell, "--out", str(out)) == 0
+    result = json.loads(out.read_bytes())
+    assert result["schema_version"] == 1
+    assert result["choice"] == "torch"
+    assert cell.endswith(f"{result['id']}.json")
+    assert [row["state"] for row in result["rows"]] == ["ok", "unsupported"]
+
+
+def test_all_of_it_is_offered():
+    assert set(attn.__all__) == {"AttentionCase", "Choice", "measure", "select_fastest_backend"}
