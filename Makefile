@@ -54,7 +54,7 @@ test: $(INSTALLED_TORCH) ## run the tests; PYTEST_ARGS="-k resume" picks some
 
 lint: $(INSTALLED) ## all checks but the tests
 	@$(RUN) ruff format --check --quiet $(SOURCES) || { echo "ruff format: run make fix"; exit 1; }
-	@$(RUN) ruff check --quiet $(SOURCES)
+	@$(RUN) ruff check --quiet --output-format concise $(SOURCES)
 	@echo "ruff          ok"
 	@$(RUN) mypy --strict --no-error-summary autotune
 	@echo "mypy          ok"
@@ -74,6 +74,8 @@ fix: $(INSTALLED) ## format the code, and mend what ruff can mend
 	@$(RUN) ruff check --fix-only --quiet $(SOURCES)
 	@$(RUN) ruff format --quiet $(SOURCES)
 	@$(RUN) snakefmt workflow 2> /dev/null
+	@$(RUN) python -c 'import json; from autotune.config import json_schema; print(json.dumps(json_schema(), indent=2))' \
+	    > workflow/schemas/study.schema.json
 
 quickstart: $(INSTALLED) ## tune a network on scikit-learn's digits: 32 trials, best against defaults
 	@$(RUN) autotune study $(STUDY)

@@ -28,7 +28,7 @@ def auto_size(trials: int, slots: int, trial_s: float | None) -> int:
 
 
 def cut(ids: list[str], size: int, keep: Iterable[Batch]) -> list[Batch]:
-    """Return batches of at most ``size`` trials that cover all, in order; settled batches in ``keep`` stay as they are."""
+    """Return batches of at most ``size`` trials that cover all, in order; settled ones in ``keep`` stay as they are."""
     batches: list[Batch] = []
     position = 0
     for batch in sorted(keep, key=lambda batch: batch.numbers.start):

@@ -1,4 +1,4 @@
-"""The options of a study, each declared once: validation, flags, JSON Schema and the table in the docs derive from here."""
+"""The options of a study, each declared once; validation, flags, JSON Schema and the docs' table derive from here."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ def kinds() -> dict[str, Kind]:
     return {item.name: item.metadata["kind"] for item in fields(StudyConfig)}
 
 
-def described() -> Iterator[tuple[str, Kind, str, str]]:
-    """Yield name, kind, help and default (as YAML text) of every option."""
+def described() -> Iterator[tuple[str, Kind, str, str | float | None]]:
+    """Yield name, kind, help and default (None if it has none, or an empty mapping) of every option."""
     for item in fields(StudyConfig):
-        default = item.default if isinstance(item.default, str | int | float) else ""
-        yield item.name, item.metadata["kind"], item.metadata["help"], str(default)
+        default = item.default if isinstance(item.default, str | int | float) else None
+        yield item.name, item.metadata["kind"], item.metadata["help"], default
 
 
 def _check_together(config: StudyConfig) -> None:
@@ -203,3 +203,9 @@ def json_schema() -> dict[str, Any]:
         "required": ["space"],
         "oneOf": [{"required": ["objective"]}, {"required": ["command"]}],
     }
+
+
+def options_table() -> str:
+    """Return the options as a Markdown table, for the docs."""
+    rows = [f"| `{name}` | {f'`{default}`' if default else ''} | {help_} |" for name, _, help_, default in described()]
+    return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])

@@ -1,4 +1,4 @@
-"""What the value of a study option may be: one class a kind, which checks a value, parses a flag and gives the schema."""
+"""What the value of an option may be: one class a kind, which checks a value, parses a flag and gives the schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Kind(Protocol):
     """The kind of an option's value."""
 
     def check(self, value: Any, where: str) -> Any:
-        """Return the value in its plain form; raise InvalidStudy (a sentence that begins with ``where``) if it is none."""
+        """Return the value in its plain form, or raise InvalidStudy with a sentence that begins with ``where``."""
 
     def parse(self, text: str) -> Any:
         """Return what a command-line flag's text stands for; ``check`` judges it."""

@@ -22,6 +22,10 @@ from autotune.spaces import SearchSpace
 from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
 
 # What makes a study itself; all else (resources, batches, time limits, more trials) may change under a plan.
+_OPTIONS = (
+    *("objective", "command", "metric", "mode", "max_trials", "trials_per_job", "isolation", "trial_timeout"),
+    *("on_failure", "attempts", "max_log_mb", "write_best_to"),
+)
 IDENTITY = ("objective", "command", "metric", "space", "parameters", "searcher", "seed")
 
 
@@ -94,10 +98,8 @@ def effective_seed(config: StudyConfig, searcher: Searcher) -> int:
 def _study(config: StudyConfig, space: SearchSpace, searcher: Searcher, search_path: str) -> dict[str, Any]:
     from autotune import __version__
 
-    options = ("objective", "command", "metric", "mode", "max_trials", "trials_per_job", "isolation", "trial_timeout")
-    options += ("on_failure", "attempts", "max_log_mb", "write_best_to")
     return {
-        **{name: getattr(config, name) for name in options},
+        **{name: getattr(config, name) for name in _OPTIONS},
         "resources": {name: config.resource(name) for name in ("gpus", "cpus", "mem_mb", "runtime")},
         "space": space.to_dict(),
         "parameters": space.names,
@@ -173,7 +175,7 @@ class _Planner:
         return self.plan
 
     def _planned(self) -> dict[str, Any]:
-        """Return what is known of the config files, if all are there as ``study.json`` says; found without reading them."""
+        """Return what is known of the config files, if all are there as ``study.json`` says; none is read for it."""
         old = self.old
         if old is None or any(old.get(name) != item for name, item in self.wanted.items()):
             return {}
@@ -249,8 +251,9 @@ class _Planner:
         with contextlib.suppress(UnreadableFile):  # cut off: it is written anew
             before = parse_record(there, path)
             if self.old is not None and trial.number < self.old["trials"] and before.get("id") != trial.id:
+                name = self.wanted["searcher"]["name"]
                 raise PlanChanged(
-                    f"a searcher must suggest the same again, but {self.wanted['searcher']['name']} suggested {trial.params} "
+                    f"a searcher must suggest the same again, but {name} suggested {trial.params} "
                     f"for trial {trial.number}, which was {before.get('params')}; set the plan aside with --fresh"
                 )
         return True
@@ -333,7 +336,7 @@ class _Planner:
             return None
 
     def _batch_size(self, index: dict[str, Any], pending: int) -> tuple[int, float | None]:
-        """Return the trials in a batch, and the seconds a trial takes where ``auto`` knows; these change only if need be.
+        """Return the trials in a batch, and for ``auto`` the seconds a trial takes; both change only if need be.
 
         That is when the time becomes known, or turns out to be twice as long or half as long as it was.
         """

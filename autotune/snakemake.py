@@ -130,7 +130,7 @@ def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("ending; a moment for the trials in flight", file=sys.stderr)
+        sys.stderr.write("ending; a moment for the trials in flight\n")
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -34,9 +34,9 @@ def select_fastest_backend(
 ) -> Choice:
     """Return the fastest attention backend that is right for q [B, H, S, D] and k, v [B, Hkv, Skv, D].
 
-    The result is a string (``"torch"``) that also has ``ties``, ``rows``, ``regret`` and ``explain()``.
-    Backends whose medians lie within ``margin`` of the fastest are level; then PyTorch's own choice is preferred.
-    ``budget_s`` bounds the timing in seconds. ``by="gpu"`` compares time on the device (on a CPU, wall time).
+    The result is a string (``"torch"``) that also has ``ties``, ``rows``, ``regret`` and ``explain()``. Within
+    ``margin`` of the fastest PyTorch's own choice is preferred. ``budget_s`` bounds the timing, in seconds;
+    ``by="gpu"`` compares time on the device (on a CPU, wall time).
 
     Raises:
         InvalidInput: an argument is impossible, or PyTorch is not installed.

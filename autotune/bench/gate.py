@@ -16,10 +16,11 @@ from autotune.bench.case import AttentionCase
 from autotune.bench.exact import exact_attention
 from autotune.bench.inputs import FILLS, Inputs, Outputs, Tensor, fill, torch_dtype
 
-# PyTorch's math path computes in fp32 and rounds once, at the end; a fused kernel also rounds its softmax weights and
-# their gradients. PyTorch's own CPU kernel comes to 3.4 times the math path by that (dk, bf16: 5.8e-3). What is below
-# the dtype's epsilon is rounding; a single wrong row of 16,000 is above it. fp32 leaves room for faster exponentials.
-FLOORS = {"bf16": 2.0**-7, "fp16": 2.0**-10, "fp32": 2.0**-18}
+# Below these it is rounding: of the output, and of the gradients. PyTorch's math path computes in fp32 and rounds once,
+# at the end; a fused kernel also rounds its weights and their gradients (PyTorch's own for CPUs comes to 3.4 times the
+# math path, dk in bf16: 5.8e-3), and it computes the logits anew for the backward pass, where those near 120 are
+# rounded differently (fp32: 1.6e-5). A single wrong row of 16,000 is above all of them.
+FLOORS = {"bf16": (2.0**-9, 2.0**-7), "fp16": (2.0**-12, 2.0**-10), "fp32": (2.0**-18, 2.0**-14)}
 TIMES_MATH = 2.0
 
 _MATH_ELEMENTS = 1 << 26  # score-matrix elements that one call of the math path may make
@@ -78,7 +79,7 @@ def _judge(case: AttentionCase, call: Callable[[], Outputs], truth: Truth, kind:
         errors = dict(_errors(case, call(), truth))
     except WrongOutput as wrong:
         return Verdict(before.max_error, f"{wrong} (inputs: {kind})")
-    except Exception as raised:  # a backend may raise anything; that is its row, not the end of the others
+    except Exception as raised:  # noqa: BLE001 - a backend may raise anything: its row, not the end of the others
         return Verdict(before.max_error, raised=raised)
     worst = max([*errors.values(), before.max_error or 0.0])
     for name, error in errors.items():
@@ -120,7 +121,8 @@ def find_truth(case: AttentionCase, inputs: Inputs) -> Truth:
     limits = {}
     for name, square in squares.items():
         error = TIMES_MATH * math.sqrt(square) / norms[name]
-        limits[name] = max(FLOORS[case.dtype], error if math.isfinite(error) else 0.0)
+        floor = FLOORS[case.dtype][name != "out"]
+        limits[name] = max(floor, error if math.isfinite(error) else 0.0)
     return Truth(exact, norms, limits)
 
 

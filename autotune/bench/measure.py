@@ -60,7 +60,7 @@ def _usable(case: AttentionCase, device: str, names: Sequence[str]) -> tuple[dic
         try:
             backend = table.load(table.target(name))
             reason = backend.unsupported(case, device)
-        except Exception as error:  # another package's class
+        except Exception as error:  # noqa: BLE001 - another package's class
             reason = f"does not load: {why(error)}"
         if reason is None:
             loaded[name] = backend
@@ -81,7 +81,7 @@ def _measure(case: AttentionCase, device: str, usable: dict[str, Backend], budge
     for name, backend in usable.items():
         try:
             ready[name] = Prepared(backend, backend.prepare(case, inputs))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything
             rows[name] = _row(case, name, "failed", why(error))
     verdicts = gate.check(case, inputs, {name: one.run for name, one in ready.items()}, on_step=say)
     good = {name: one for name, one in ready.items() if verdicts[name].passed}

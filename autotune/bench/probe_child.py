@@ -40,7 +40,7 @@ def attempt(target: str, case: AttentionCase, device: str) -> str | None:
                 call()
             if device.startswith("cuda"):
                 torch.cuda.synchronize(device)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything
             # PyTorch says why a kernel was not used in warnings, and in the error only that none was left.
             return "; ".join([why(error), *(_plain(str(warning.message)) for warning in caught)])[:600]
     return None

@@ -82,7 +82,7 @@ def sample_in_rounds(
         for name in list(times)[:: -1 if number % 2 else 1]:
             try:
                 times[name].append(measure(name))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a backend may raise anything
                 raised[name] = error
                 del times[name]
         now = clock()

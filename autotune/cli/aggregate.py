@@ -24,6 +24,6 @@ def run(args: argparse.Namespace) -> int:
     """See command.run_command."""
     store = StudyDir(args.log_dir)
     summary = aggregate(store)
-    print_summary(store, summary)
+    print_summary(summary)
     print(ending(store, summary))
     return 1 if summary.unreadable else 0

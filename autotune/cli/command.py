@@ -14,7 +14,7 @@ from autotune.errors import AutotuneError, NoCompleteTrial
 
 
 def run_command(name: str, module_name: str, argv: list[str]) -> int:
-    """Run a command's module: ``add_arguments(parser)``, then ``run(args)``, or ``run(args, rest)`` with PASS_THROUGH."""
+    """Run a command's module: ``add_arguments(parser)``, then ``run(args)``; with PASS_THROUGH ``run(args, rest)``."""
     module: Any = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(
         prog=f"autotune {name}",

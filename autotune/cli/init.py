@@ -15,8 +15,8 @@ EPILOG = """example:
 """
 
 _STUDY = """\
-# A study of Autotune. `autotune study study.yaml` runs it here, `autotune study study.yaml --profile slurm` on a cluster.
-objective: objective:objective   # module:function, called as objective(params, trial); or: command: python train.py {args}
+# A study of Autotune: `autotune study study.yaml` runs it here, with `--profile slurm` on a cluster.
+objective: objective:objective   # module:function, called as fn(params, trial); or `command: python train.py {args}`
 metric: loss
 mode: min
 
@@ -105,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
     there = [name for name in files if (root / name).exists()]
     if there:
         raise InvalidInput(
-            f"`autotune init` must not overwrite files, but {root} has {', '.join(there)}; give a new folder, or move them"
+            f"`autotune init` must not overwrite files, but {root} has {', '.join(there)}; "
+            "give a new folder, or move them"
         )
     for name, text in files.items():
         path = root / name

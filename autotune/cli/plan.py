@@ -46,11 +46,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 def describe(store: StudyDir, plan: Plan, *, dry_run: bool = False) -> str:
     """Return what was planned, and how much of it is done already."""
     study, verb = plan.study, "would be planned" if dry_run else "planned"
-    lines = [
+    line = (
         f"{plan.trials} trials {verb} in {store.root}: {study['searcher']['name']}, seed {study['seed']}, "
         f"{study['mode']} {study['metric']}; {plan.written} configs new or changed, {plan.done} trials "
         f"done already, {plan.pending_batches} of {len(plan.batches)} jobs to run"
-    ]
-    if plan.archived:
-        lines.append(f"the study that was there is in {plan.archived}")
-    return "\n".join(lines)
+    )
+    return f"{line}\nthe study that was there is in {plan.archived}" if plan.archived else line

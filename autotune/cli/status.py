@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.watch and summary.unsettled:
         _watch(store, read)
         return 0
-    print_summary(store, summary)
+    print_summary(summary)
     print(ending(store, summary))
     return 0
 
@@ -55,7 +55,7 @@ def _watch(store: StudyDir, read: Callable[[], Summary]) -> None:
         while True:
             started = time.monotonic()
             summary = read()
-            live.update(Group(*renderables(store, summary), ending(store, summary)))
+            live.update(Group(*renderables(summary), ending(store, summary)))
             if not summary.unsettled:
                 return
             # At most a fiftieth of a core, however many trials there are.

@@ -53,6 +53,6 @@ def _explain(store: StudyDir, status: int) -> None:
 
 
 def _finish(store: StudyDir, summary: Summary, status: int) -> int:
-    print_summary(store, summary)
+    print_summary(summary)
     print(ending(store, summary))
     return 1 if summary.unsettled or summary.unreadable else status

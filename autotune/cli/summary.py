@@ -12,16 +12,16 @@ _GROUPS_SHOWN = 10
 _NUMBERS_SHOWN = 8
 
 
-def print_summary(store: StudyDir, summary: Summary) -> None:
+def print_summary(summary: Summary) -> None:
     """Print counts by state, failures grouped by error, and the best."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    for part in renderables(store, summary):
+    for part in renderables(summary):
         console.print(part)
 
 
-def renderables(store: StudyDir, summary: Summary) -> list[Any]:
+def renderables(summary: Summary) -> list[Any]:
     """Return what ``status`` shows, for Rich."""
     from rich.table import Table
     from rich.text import Text
@@ -33,16 +33,16 @@ def renderables(store: StudyDir, summary: Summary) -> list[Any]:
     if summary.groups:
         table = Table("trials", "state", "error", box=None, pad_edge=False, header_style="bold")
         for (state, reason, error), numbers in list(summary.groups.items())[:_GROUPS_SHOWN]:
-            table.add_row(_numbers(store, numbers), f"{state} ({reason})", Text(error.splitlines()[0][:300]))
+            table.add_row(_numbers(numbers), f"{state} ({reason})", Text(error.splitlines()[0][:300]))
         parts.append(table)
         if len(summary.groups) > _GROUPS_SHOWN:
             parts.append(Text(f"... and {len(summary.groups) - _GROUPS_SHOWN} more errors; trials.csv has them all"))
     parts += [Text(error, style="red") for error in list(summary.unreadable.values())[:_GROUPS_SHOWN]]
-    parts.append(Text(best_line(store, summary), style="bold"))
+    parts.append(Text(best_line(summary), style="bold"))
     return parts
 
 
-def best_line(store: StudyDir, summary: Summary) -> str:
+def best_line(summary: Summary) -> str:
     """Return the best trial in a line."""
     if summary.best is None:
         return "no trial has completed yet"
@@ -60,8 +60,8 @@ def ending(store: StudyDir, summary: Summary) -> str:
         parts = [f"{failed} failed" if failed else "", f"{summary.missing} did not run" if summary.missing else ""]
         return f"of {summary.trials} trials {' and '.join(part for part in parts if part)}; {_resume(store)}"
     files = ", ".join(os.path.basename(name) for name in (store.best_file, store.trials_file, store.scalars_file))
-    failed = f"{summary.failed} failed for good (`autotune retry` runs them again); " if summary.failed else ""
-    return f"{failed}results in {store.root}: {files}"
+    kept = f"{summary.failed} failed for good (`autotune retry` runs them again); " if summary.failed else ""
+    return f"{kept}results in {store.root}: {files}"
 
 
 def _resume(store: StudyDir) -> str:
@@ -69,7 +69,7 @@ def _resume(store: StudyDir) -> str:
     return f"the same command runs exactly these again (`autotune status{where}` says why)"
 
 
-def _numbers(store: StudyDir, numbers: list[int]) -> str:
+def _numbers(numbers: list[int]) -> str:
     more = f" ... {len(numbers)} in all" if len(numbers) > _NUMBERS_SHOWN else ""
     return ", ".join(str(number) for number in sorted(numbers)[:_NUMBERS_SHOWN]) + more
 

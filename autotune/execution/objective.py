@@ -88,7 +88,8 @@ class Command:
         for name in used:
             if name not in known:
                 raise InvalidStudy(
-                    f"`command` must use known placeholders, got {{{name}}}; {nearest(name, known)}known: {', '.join(known)}, "
+                    f"`command` must use known placeholders, got {{{name}}}; {nearest(name, known)}"
+                    f"known: {', '.join(known)}, "
                     "and {args} as a word of its own"
                 )
         self._refuse_shell_script()
@@ -130,7 +131,7 @@ class Command:
         }
         argv = self.argv(params, trial)
         try:
-            # close_fds=False: the program inherits the trial's lock, so that while it runs nobody else starts the trial.
+            # close_fds=False: the program inherits the trial's lock: nobody else starts the trial while it runs.
             status = subprocess.run(
                 argv,
                 env=environment,

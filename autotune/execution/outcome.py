@@ -37,7 +37,7 @@ def call_objective(objective: Objective, trial: Trial, metric: str) -> Outcome:
         _refuse_left_threads()
     except (Stopped, KeyboardInterrupt):
         raise
-    except BaseException as error:  # SystemExit too: an objective that exits has failed, the study has not
+    except BaseException as error:  # noqa: BLE001  # whatever it raises: SystemExit too fails the trial, not the study
         outcome = _of_exception(error)
     else:
         outcome = _of_metrics(metrics)
@@ -105,7 +105,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _sentence(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # an exception of the user's whose __str__ fails
+    except Exception:  # noqa: BLE001  # an exception of the user's whose __str__ fails
         text = "(its message cannot be printed)"
     return _shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 

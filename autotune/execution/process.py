@@ -1,8 +1,8 @@
 """A forked child that runs trials for its parent, so that a crash, a hang or a leak harms no other trial.
 
-The parent is single-threaded, has imported the objective's module once and never touches CUDA; a fork of it is ready at
-once. ``isolation: trial`` gives each trial a child of its own, ``isolation: worker`` replaces the child only when a trial
-went wrong. The child answers through a pipe; the parent alone writes results.
+The parent is single-threaded, has imported the objective's module once and never touches CUDA, so that a fork of it is
+ready at once. ``isolation: trial`` gives each trial a child of its own; ``isolation: worker`` replaces the child only
+when a trial went wrong. The child answers through a pipe; the parent alone writes results.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Trial:
         Raises:
             TypeError: the tag is no string, or the value or step no number.
         """
-        if not isinstance(tag, str) or not tag:
+        if not tag or type(tag) is not str:
             raise TypeError(f"trial.log: the tag must be a non-empty string, got {tag!r}")
         if step is None:
             step = self._counts.get(tag, 0)
@@ -121,6 +121,6 @@ def as_float(value: Any, what: str) -> float:
     shape = getattr(value, "shape", None)
     try:
         return float(value.item()) if shape is not None else float(value)
-    except Exception:
+    except Exception:  # noqa: BLE001  # whatever the object's own conversion raises
         of_shape = "" if shape is None else f" of shape {tuple(shape)}"
         raise TypeError(f"{what} must be one number, got a {kind}{of_shape}; return for example its mean") from None

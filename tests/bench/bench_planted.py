@@ -44,7 +44,10 @@ class NanGradient(Right):
 
         def spoiled():
             outputs = call()
-            if "dq" in outputs and float((inputs.q[..., 0, :] * inputs.k[..., 0, :]).sum(-1).max()) < -500:
+            if (
+                "dq" in outputs
+                and float((inputs.q.detach()[..., 0, :] * inputs.k.detach()[..., 0, :]).sum(-1).max()) < -500
+            ):
                 outputs["dq"][0, 0, 0, 0] = float("nan")
             return outputs
 

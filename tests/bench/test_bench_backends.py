@@ -69,8 +69,8 @@ def test_the_reference_is_what_autograd_says(torch, make_case, shape):
         )
         want = dict(zip(("dq", "dk", "dv"), torch.autograd.grad(out, (q, k, v), inputs.dout.double()), strict=True))
         want["out"] = out.detach()
-        for name in want:
-            torch.testing.assert_close(got[name], want[name], rtol=1e-9, atol=1e-9)
+        for name, value in want.items():
+            torch.testing.assert_close(got[name], value, rtol=1e-9, atol=1e-9)
 
 
 def test_the_reference_in_many_blocks_is_the_same(torch, make_case, monkeypatch):

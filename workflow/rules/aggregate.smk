@@ -11,10 +11,10 @@ rule aggregate:
         scalars=f"{STORE}/scalars.csv",
     log:
         f"{STORE}/logs/aggregate.log",
-    params:
-        autotune=AUTOTUNE,
-        log_dir=LOG_DIR,
     conda:
         "../envs/autotune.yaml"
+    params:
+        autotune=AUTOTUNE,
+        log_dir=log_dir,
     shell:
         "{params.autotune} aggregate --log-dir {params.log_dir:q} > {log:q} 2>&1"

@@ -26,12 +26,12 @@ rule attention:
         f"{LOG_DIR}/attn/logs/{{cell}}.log",
     wildcard_constraints:
         cell="[0-9a-f]{16}",
-    params:
-        autotune=AUTOTUNE,
+    conda:
+        "../envs/autotune.yaml"
     threads: 2
     resources:
         gpu=attention_resource("gpu"),
-    conda:
-        "../envs/autotune.yaml"
+    params:
+        autotune=AUTOTUNE,
     shell:
         "{params.autotune} bench-attn --cell {input.cell:q} --out {output.result:q} > {log:q} 2>&1"

@@ -1,9 +1,14 @@
 import json
+import math
 import os
 import sys
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+if workflow.is_main_process and "space" in config:
+    validate(config, "../schemas/study.schema.json")
 
 LOG_DIR = str(config.get("log_dir", ".autotune"))
 STORE = LOG_DIR.replace("{", "{{").replace("}", "}}")  # in a pattern, a brace would begin a wildcard
@@ -25,6 +30,10 @@ def read_plan(name):
         raise WorkflowError(f"there is no plan in {LOG_DIR!r}: run `autotune plan` first (or `autotune study`)")
 
 
+def log_dir(wildcards):
+    return LOG_DIR
+
+
 def planned_batches(wildcards):
     """All batches of the plan. Only the main process calls this, once: a spawned job must not read the whole list."""
     return [f"{STORE}/batches/{batch}.json" for batch in read_plan("batches/index.json")["batches"]]
@@ -34,6 +43,6 @@ def needed(resource):
     """What one trial of the study needs of a resource, as a function that Snakemake calls for each job."""
 
     def value(wildcards):
-        return read_plan("study.json")["resources"][resource]
+        return math.ceil(read_plan("study.json")["resources"][resource])
 
     return value

@@ -3,15 +3,15 @@ rule batch:
         f"{STORE}/batches/{{batch}}.json",
     log:
         f"{STORE}/logs/{{batch}}.log",
-    params:
-        autotune=AUTOTUNE,
-        log_dir=LOG_DIR,
+    conda:
+        "../envs/autotune.yaml"
     threads: needed("cpus")
     resources:
         gpu=needed("gpus"),
         mem_mb=needed("mem_mb"),
         runtime=needed("runtime"),
-    conda:
-        "../envs/autotune.yaml"
+    params:
+        autotune=AUTOTUNE,
+        log_dir=log_dir,
     shell:
         "{params.autotune} run-batch {wildcards.batch} --log-dir {params.log_dir:q} > {log:q} 2>&1"
