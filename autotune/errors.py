@@ -5,7 +5,8 @@ AutotuneError                 one sentence for the user; the command line prints
 │   ├── InvalidSpace          a search space, or a point that is not in it
 │   ├── InvalidStudy          a study file, an option, an objective
 │   └── PlanChanged           the plan on disk belongs to another study
-├── UnreadableFile            a file of a study is not whole, or of a later version
+├── UnreadableFile            a file of a study is not whole; what can be made anew, is
+├── OtherVersion              a file of a study is of another version of autotune: it is left as it is
 └── NoCompleteTrial           there is no best, because no trial completed
 
 Infeasible                    for objectives: these parameters cannot work, and that is a result
@@ -37,7 +38,11 @@ class PlanChanged(InvalidInput):
 
 
 class UnreadableFile(AutotuneError):
-    """A file of the study directory is not whole, or was written by a later version."""
+    """A file of the study directory is not whole."""
+
+
+class OtherVersion(AutotuneError):
+    """A file of the study directory was written by another version of autotune, and is left as it is."""
 
 
 class NoCompleteTrial(AutotuneError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autotune.errors import InvalidInput, UnreadableFile
+from autotune.errors import InvalidInput, OtherVersion, UnreadableFile
 
 SCHEMA_VERSION = 1
 
@@ -60,9 +60,11 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         finally:
             os.close(handle)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # the disk is full, say: a message names the file
+            error.filename = target
         raise
 
 
@@ -94,13 +96,15 @@ def parse_record(data: bytes, path: str) -> dict[str, Any]:
     """Parse the bytes of a file of ours; refuse what is not whole or of a later version, in a sentence."""
     try:
         record = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnreadableFile(f"{path} must hold one JSON object, but is not whole ({len(data)} bytes)") from None
     if not isinstance(record, dict):
         raise UnreadableFile(f"{path} must hold one JSON object, got {type(record).__name__}")
     version = record.get("schema_version")
+    if type(version) is not int:
+        raise UnreadableFile(f"{path} must have schema_version {SCHEMA_VERSION}, got {version!r}")
     if version != SCHEMA_VERSION:
-        raise UnreadableFile(
+        raise OtherVersion(
             f"{path} must have schema_version {SCHEMA_VERSION}, got {version!r}: "
             "it was written by another version of autotune; install that version, or use another --log-dir"
         )
@@ -112,7 +116,8 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UnreadableFile: it is not whole, or of a later schema version.
+        UnreadableFile: it is not whole.
+        OtherVersion: it is of another schema version.
     """
     name = os.fspath(path)
     return parse_record(read_bytes(name), name)
@@ -130,7 +135,7 @@ def load_user_file(path: str | os.PathLike[str]) -> Any:
     if name.endswith(".json"):
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f"{name} must be valid JSON: {error}") from None
     import yaml
 
@@ -145,6 +150,8 @@ def load_user_file(path: str | os.PathLike[str]) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InvalidInput(f"{name} must be valid YAML: {getattr(error, 'problem', error)}{where}") from None
+    except (ValueError, RecursionError) as error:  # a date that does not exist, a number of 5,000 digits, [[[[...
+        raise InvalidInput(f"{name} must be valid YAML: {error}; quote what is meant as a text") from None
 
 
 class LockFile:

@@ -79,7 +79,7 @@ class Number:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.whole and isinstance(value, float) and value.is_integer():
             value = int(value)
-        fits = number and math.isfinite(value) and (isinstance(value, int) or not self.whole)
+        fits = number and abs(value) < math.inf and (isinstance(value, int) or not self.whole)
         if not fits or value < self.low or (self.exclusive and value == self.low):
             raise _refuse(where, self._sentence(), value, self.example)
         return value

@@ -248,14 +248,16 @@ class _Planner:
         there = read_bytes(path)
         if there == data:
             return False
-        with contextlib.suppress(UnreadableFile):  # cut off: it is written anew
+        try:
             before = parse_record(there, path)
-            if self.old is not None and trial.number < self.old["trials"] and before.get("id") != trial.id:
-                name = self.wanted["searcher"]["name"]
-                raise PlanChanged(
-                    f"a searcher must suggest the same again, but {name} suggested {trial.params} "
-                    f"for trial {trial.number}, which was {before.get('params')}; set the plan aside with --fresh"
-                )
+        except UnreadableFile:  # cut off: it is written anew
+            return True
+        if self.old is not None and trial.number < self.old["trials"] and before.get("id") != trial.id:
+            name = self.wanted["searcher"]["name"]
+            raise PlanChanged(
+                f"a searcher must suggest the same again, but {name} suggested {trial.params} "
+                f"for trial {trial.number}, which was {before.get('params')}; set the plan aside with --fresh"
+            )
         return True
 
     def _note_repeats(self, ids: list[str]) -> None:
@@ -279,7 +281,7 @@ class _Planner:
     # Batches
 
     def _batches(self, ids: list[str] | None, *, write: bool) -> None:
-        index = self.store.read_index() if os.path.exists(self.store.index_file) else {}
+        index = self._index()
         settled = self._settled(write=write)
         pending = self.plan.trials - sum(len(batch.numbers) for batch in settled)
         size, measured_s = self._batch_size(index, pending)
@@ -296,6 +298,14 @@ class _Planner:
         self.plan.done = self.plan.trials - pending + self._settled_in(open_)
         if write:
             write_if_changed(self.store.index_file, json_bytes({**record, "batches": names}))
+
+    def _index(self) -> dict[str, Any]:
+        if not os.path.exists(self.store.index_file):
+            return {}
+        try:
+            return self.store.read_index()
+        except UnreadableFile:  # cut off: it follows from the trials, and is written anew
+            return {}
 
     def _settled(self, *, write: bool) -> list[Batch]:
         """Return the batches whose output still holds; remove the output of the others, so that they run again."""

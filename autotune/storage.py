@@ -100,8 +100,8 @@ class StudyDir:
                 os.makedirs(self._path(folder), exist_ok=True)
             if not os.access(self.root, os.W_OK):
                 raise PermissionError(13, "Permission denied")
-        except OSError as error:
-            why = error.strerror or str(error)
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte
+            why = getattr(error, "strerror", None) or str(error)
             raise InvalidStudy(
                 f"log_dir must be a folder that can be written, got {self.root!r} ({why}); give another with --log-dir"
             ) from None
@@ -139,6 +139,8 @@ class StudyDir:
             raise InvalidStudy(
                 f"there must be a plan in {self.root!r}, but {self.study_file} is not there; run `autotune plan` first"
             ) from None
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{error}; plan again with --fresh (results that recur are kept)") from None
         if study.get("digest") != study_digest(study):
             raise UnreadableFile(
                 f"{self.study_file} must be as `autotune plan` wrote it, but it was edited; plan again with --fresh"
@@ -156,6 +158,8 @@ class StudyDir:
             ) from None
         except KeyError as error:
             raise UnreadableFile(f"{path} must have the key {error}; run `autotune plan` again") from None
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{error}; run `autotune plan` again, which writes it anew") from None
 
     def read_result(self, number: int) -> Result | None:
         """Read the result of a trial; None if it has none.
@@ -173,9 +177,14 @@ class StudyDir:
     def read_index(self) -> dict[str, Any]:
         """Read ``batches/index.json``: the list of batches."""
         try:
-            return read_record(self.index_file)
+            index = read_record(self.index_file)
         except FileNotFoundError:
             raise InvalidStudy(f"there must be a plan in {self.root!r}; run `autotune plan` first") from None
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{error}; run `autotune plan` again, which writes it anew") from None
+        if not isinstance(index.get("batches"), list):
+            raise UnreadableFile(f"{self.index_file} must list the batches; run `autotune plan` again")
+        return index
 
     def batches(self) -> list[Batch]:
         """Return all batches of the plan."""
@@ -190,14 +199,18 @@ class StudyDir:
         return _sizes(self._configs)
 
     def batch_records(self) -> dict[str, dict[str, Any]]:
-        """Return name -> record of every batch whose output is there."""
+        """Return name -> record of every batch whose output is there; an empty record where it is not whole."""
         records = {}
         with contextlib.suppress(FileNotFoundError), os.scandir(self._path("batches")) as entries:
             for entry in entries:
                 name = entry.name.removesuffix(".json")
                 if _BATCH_NAME.fullmatch(name):
-                    with contextlib.suppress(FileNotFoundError, UnreadableFile):
+                    try:
                         records[name] = read_record(entry.path)
+                    except FileNotFoundError:
+                        continue
+                    except UnreadableFile:
+                        records[name] = {}
         return records
 
     def running(self, numbers: Iterable[int]) -> list[int]:
@@ -246,7 +259,7 @@ class Results:
         self.unreadable: dict[int, str] = {}
 
     def refresh(self) -> Results:
-        """Read what is new."""
+        """Read what is new; raise OtherVersion where a result is of another version."""
         sizes = self._store.result_sizes()
         for number in self._seen.keys() - sizes.keys():
             self.by_number.pop(number, None)

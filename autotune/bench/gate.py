@@ -83,7 +83,7 @@ def _judge(case: AttentionCase, call: Callable[[], Outputs], truth: Truth, kind:
         return Verdict(before.max_error, raised=raised)
     worst = max([*errors.values(), before.max_error or 0.0])
     for name, error in errors.items():
-        if error > truth.limits[name]:
+        if not error <= truth.limits[name]:  # also where it is NaN
             return Verdict(
                 worst, f"{name} is off by {error:.1e}, at most {truth.limits[name]:.1e} passes (inputs: {kind})"
             )

@@ -116,7 +116,7 @@ class CudaTimer:
 
     Without the spin kernel the GPU waits for the host between the events, and a 10 us kernel behind 100 us of Python
     reads as 80 us. Where the spin was too short all the same (the first event was over before the call returned) the
-    sample is thrown away and the spin doubled.
+    sample is thrown away and taken again behind a longer spin.
     """
 
     def __init__(self, device: str) -> None:
@@ -127,16 +127,15 @@ class CudaTimer:
         l2_bytes = getattr(properties, "L2_cache_size", 0)  # PyTorch before 2.6 does not tell
         self._flush = torch.empty(max(256 << 20, 4 * l2_bytes), dtype=torch.int8, device=device)
         self._cycles_per_ms = self._calibrate()
-        self._spin_ms: dict[int, float] = {}
+        self._spin_ms: dict[int, float] = {}  # by the id of the call
 
     def __call__(self, call: Call) -> float:
-        spin_ms = self._spin_ms.get(id(call)) or self._first_spin_ms(call)
-        for _attempt in range(4):
-            elapsed_ms, hidden = self._once(call, spin_ms)
-            self._spin_ms[id(call)] = spin_ms
+        if id(call) not in self._spin_ms:
+            self._spin_ms[id(call)] = self._first_spin_ms(call)
+        for factor in (1, 2, 4, 8):
+            elapsed_ms, hidden = self._once(call, factor * self._spin_ms[id(call)])
             if hidden:
                 break
-            spin_ms *= 2
         return elapsed_ms  # never hidden: the call itself waits for the GPU, and that is its cost
 
     def _once(self, call: Call, spin_ms: float) -> tuple[float, bool]:

@@ -59,7 +59,8 @@ def say_notes(notes: Iterable[str]) -> None:
 
 
 def _fail(sentence: str, status: int) -> int:
-    print(f"autotune: {sentence}", file=sys.stderr)
+    # What a library or a user's module says may have several lines.
+    print(f"autotune: {' '.join(line.strip() for line in sentence.splitlines())}", file=sys.stderr)
     return status
 
 

@@ -16,6 +16,7 @@ EPILOG = """example:
   autotune plan study.yaml --max-trials 64 && snakemake --profile slurm
 """
 PASS_THROUGH = True
+_NEXT = "next: `autotune study` with the same arguments, or in a project of `autotune init`: snakemake --profile slurm"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +36,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     _, store, plan = plan_study(args, study_file, dry_run=args.dry_run, slots=None)
     say_notes(plan.notes)
     print(describe(store, plan, dry_run=args.dry_run))
-    print(
-        "nothing was written"
-        if args.dry_run
-        else "next: `autotune study` with the same arguments, or `snakemake --profile ...`"
-    )
+    print("nothing was written" if args.dry_run else _NEXT)
     return 0
 
 

@@ -54,7 +54,7 @@ def import_objective(name: str, search_path: str = ".") -> Objective:
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            hint = nearest(part, [known for known in vars(found) if not known.startswith("_")])
+            hint = nearest(part, [known for known in dir(found) if not known.startswith("_")])
             raise InvalidStudy(
                 f"the objective {name!r} must be in {module_name!r}, which has no {part!r}; {hint}".rstrip("; ")
             )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from autotune.errors import Infeasible, nearest
@@ -31,16 +35,21 @@ class ObjectiveCrashed(Exception):
 
 
 def call_objective(objective: Objective, trial: Trial, metric: str) -> Outcome:
-    """Call the objective and say what came of it; only Stopped and KeyboardInterrupt pass through."""
-    try:
-        metrics = read_metrics(objective(dict(trial.params), trial), metric)
-        _refuse_left_threads()
-    except (Stopped, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # noqa: BLE001  # whatever it raises: SystemExit too fails the trial, not the study
-        outcome = _of_exception(error)
-    else:
-        outcome = _of_metrics(metrics)
+    """Call the objective and say what came of it; only Stopped and the user's Ctrl-C pass through."""
+    process, threads = os.getpid(), _threads()
+    with _same_folder():
+        try:
+            returned = objective(dict(trial.params), trial)
+            _end_if_forked(process, 0)
+            metrics = read_metrics(returned, metric)
+            _refuse_left_threads(threads)
+        except BaseException as error:  # whatever it raises: SystemExit too fails the trial, not the study
+            _end_if_forked(process, 1)
+            if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and _is_from_keyboard()):
+                raise
+            outcome = _of_exception(error)
+        else:
+            outcome = _of_metrics(metrics)
     logged = trial.has_logged
     trial.close()
     return Outcome(
@@ -87,7 +96,7 @@ def _of_metrics(metrics: dict[str, float]) -> Outcome:
 
 def _of_exception(error: BaseException) -> Outcome:
     if isinstance(error, Infeasible):
-        return Outcome(state=INFEASIBLE, reason="declared", error=_shortened(str(error) or "declared infeasible"))
+        return Outcome(state=INFEASIBLE, reason="declared", error=_shortened(_text(error) or "declared infeasible"))
     if is_out_of_memory(error):
         return Outcome(state=INFEASIBLE, reason="oom", error=_shortened(f"out of memory: {_sentence(error)}"))
     if isinstance(error, SystemExit):
@@ -99,14 +108,18 @@ def _of_exception(error: BaseException) -> Outcome:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out: Python's, or by name a framework's, none of which is imported for it."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "CUDA out of memory" in str(error)[:_ERROR_CHARS]
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "CUDA out of memory" in _text(error)[:_ERROR_CHARS]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an exception of the user's whose __str__ fails
+        return "(its message cannot be printed)"
 
 
 def _sentence(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001  # an exception of the user's whose __str__ fails
-        text = "(its message cannot be printed)"
+    text = _text(error)
     return _shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
@@ -123,17 +136,56 @@ def _traceback(error: BaseException) -> str:
     return text if len(text) <= _TRACEBACK_CHARS else f"{text[:half]}\n[...]\n{text[-half:]}"
 
 
-def _refuse_left_threads() -> None:
-    """Wait a little for threads that the objective left, then fail: they would run on beside the next trial."""
-    if "threading" not in sys.modules:
-        return
-    import threading
-    import time
+def _end_if_forked(process: int, status: int) -> None:
+    """End a process that the objective forked and that came back here too: the trial's own process has the result."""
+    if os.getpid() != process:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(status)
 
+
+def _is_from_keyboard() -> bool:
+    """Return whether a KeyboardInterrupt may be the user's: a batch job has handlers of its own for signals."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@contextlib.contextmanager
+def _same_folder() -> Iterator[None]:
+    """Go back to the working directory afterwards: the study's own paths are relative to it."""
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+
+
+# Threads that wait for work as long as their process lives: a pool that is kept for the next call, as joblib's.
+_POOLS = (
+    ("concurrent.futures.thread", "_threads_queues"),
+    ("concurrent.futures.process", "_threads_wakeups"),
+    ("joblib.externals.loky.process_executor", "_threads_wakeups"),
+    ("loky.process_executor", "_threads_wakeups"),
+)
+
+
+def _threads() -> set[Any]:
+    threading = sys.modules.get("threading")
+    return set() if threading is None else set(threading.enumerate())
+
+
+def _refuse_left_threads(before: set[Any]) -> None:
+    """Wait a little for threads that the objective left, then fail: they would run on beside the next trial."""
+    left = {thread for thread in _threads() - before if not thread.daemon}
+    for module, name in _POOLS if left else ():
+        left -= set(getattr(sys.modules.get(module), name, ()))
     deadline = time.monotonic() + _THREAD_GRACE_S
-    for thread in threading.enumerate():
-        if thread is threading.main_thread() or thread is threading.current_thread() or thread.daemon:
-            continue
+    for thread in left:
         thread.join(max(0.0, deadline - time.monotonic()))
         if thread.is_alive():
             raise RuntimeError(

@@ -130,8 +130,6 @@ class Runner:
         try:
             result = self._store.read_result(config.number)
         except UnreadableFile as error:
-            if "schema_version" in str(error):
-                raise  # of a later version: not ours to overwrite
             print(f"{error}; the trial runs again", flush=True)
             return None
         return result if result is not None and result.id == config.id else None

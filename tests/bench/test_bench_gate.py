@@ -47,6 +47,25 @@ def test_nan_gradients_that_only_adversarial_inputs_show(verdict_of):
     assert verdict.wrong == "dq has 1 values that are not finite (inputs: very negative logits)"
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("fp32", 1.0005), ("fp16", 1.004), ("bf16", 1.02)])
+@pytest.mark.parametrize("name", ["out", "dq", "dk", "dv"])
+def test_an_output_that_is_a_little_off(torch, make_case, name, dtype, factor):
+    """A scale that is rounded, a softcap left in: no order of magnitude, and yet more than rounding."""
+    from autotune.bench import sdpa
+
+    case = make_case(dtype=dtype, direction="fwd+bwd")
+    inputs = new_inputs(case, "cpu")
+    call = sdpa.prepare(case, inputs)
+
+    def off():
+        outputs = call()
+        return outputs | {name: outputs[name] * factor}
+
+    verdicts = gate.check(case, inputs, {"right": call, "off": off}, fills=[("random", 1)])
+    assert verdicts["right"].passed
+    assert verdicts["off"].wrong.startswith(f"{name} is off by ")
+
+
 def test_an_output_that_is_replayed(verdict_of):
     assert verdict_of("Replay", fills=[("random", 1)]).passed
     assert verdict_of("Replay").wrong.startswith("out is off by ")

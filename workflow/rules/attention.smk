@@ -1,17 +1,15 @@
 """Attention: one job for each planned shape, which compares the backends on the node that it lands on."""
 
-import json
-
 
 def attention_cell(wildcards):
-    return f"{LOG_DIR}/attn/cells/{wildcards.cell}.json"
+    return f"{STORE}/attn/cells/{wildcards.cell}.json"
 
 
 def attention_resource(name):
     """Return a function that reads a resource from the planned cell; only a cell for CUDA asks for a GPU."""
 
     def amount(wildcards):
-        with open(attention_cell(wildcards), encoding="utf-8") as file:
+        with open(f"{LOG_DIR}/attn/cells/{wildcards.cell}.json", encoding="utf-8") as file:
             return json.load(file)["resources"][name]
 
     return amount
@@ -21,9 +19,9 @@ rule attention:
     input:
         cell=attention_cell,
     output:
-        result=f"{LOG_DIR}/attn/results/{{cell}}.json",
+        result=f"{STORE}/attn/results/{{cell}}.json",
     log:
-        f"{LOG_DIR}/attn/logs/{{cell}}.log",
+        f"{STORE}/attn/logs/{{cell}}.log",
     wildcard_constraints:
         cell="[0-9a-f]{16}",
     conda:
