@@ -200,16 +200,3 @@ def test_profiles_never_keep_incomplete_outputs() -> None:
 
 
 # The docs
-
-
-def test_docs_table_has_every_option_with_its_default() -> None:
-    from autotune.config import described
-
-    rows = [
-        line.split("|")[1:3] for line in (ROOT / "config" / "README.md").read_text().splitlines() if line[:1] == "|"
-    ]
-    table = {name.strip(" `"): default.strip(" `") for name, default in rows}
-    options = {name: default for name, _, _, default in described()}
-    assert options.keys() <= table.keys()
-    wrong = {name: table[name] for name, default in options.items() if default and table[name] != default}
-    assert not wrong

@@ -19,7 +19,7 @@ AUTOTUNE = f"{quote(sys.executable)} -m autotune.cli"
 
 wildcard_constraints:
     batch=r"\d+-\d+-[0-9a-f]{8}",
-    cell=r"[^/]+",
+    cell=r"[0-9a-f]{16}",
 
 
 def read_plan(name):
@@ -44,5 +44,14 @@ def needed(resource):
 
     def value(wildcards):
         return math.ceil(read_plan("study.json")["resources"][resource])
+
+    return value
+
+
+def needed_by_cell(resource):
+    """What the attention shape of a planned cell needs; only one for CUDA asks for a GPU."""
+
+    def value(wildcards):
+        return read_plan(f"attn/cells/{wildcards.cell}.json")["resources"][resource]
 
     return value
