@@ -45,12 +45,11 @@ class Progress:
     def _show_bar(self, summary: Summary) -> None:
         if self._bar is None:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-            from rich.progress import TimeRemainingColumn as Remaining
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (
-                *(TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}")),
-                *(TimeElapsedColumn(), TextColumn("left"), Remaining()),
+                *(TextColumn("trials"), BarColumn(bar_width=16), MofNCompleteColumn(), TimeRemainingColumn()),
+                *(TextColumn("left"), TextColumn("{task.fields[best]}")),
             )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=self._total, completed=self._done_before, best="")

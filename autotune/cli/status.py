@@ -50,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
 def _watch(store: StudyDir, read: Callable[[], Summary]) -> None:
     from rich.console import Group
     from rich.live import Live
+    from rich.text import Text
 
     with Live(refresh_per_second=1) as live:
         while True:
             started = time.monotonic()
             summary = read()
-            live.update(Group(*renderables(summary), ending(store, summary)))
+            live.update(Group(*renderables(summary), Text(ending(store, summary))))
             if not summary.unsettled:
                 return
             # At most a fiftieth of a core, however many trials there are.

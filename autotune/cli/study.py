@@ -40,6 +40,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     status, summary = snakemake.run(store, plan.study, rest)
     if snakemake.is_dry(rest):
         return status
+    if summary.unreadable:  # Snakemake does not look into results; aggregating puts the batches of these back to work
+        say_notes(f"{error}; trial {number} runs again" for number, error in aggregate(store).unreadable.items())
+        status, summary = snakemake.run(store, plan.study, rest)
     if status != 0 and not summary.failed:
         _explain(store, status)
     if status != 0:  # then Snakemake has not aggregated, or not all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Any
 
 from autotune.aggregation import Summary
@@ -26,8 +27,8 @@ def renderables(summary: Summary) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
-    counts = {**{state: number for state, number in summary.counts.items() if number}, "missing": summary.missing}
-    counts["running"] = len(summary.running)
+    waiting = summary.unsettled - len(summary.running)
+    counts = {**summary.counts, "running": len(summary.running), "to run": waiting}
     line = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     parts: list[Any] = [Text(f"{summary.done} of {summary.trials} trials done ({line})")]
     if summary.groups:
@@ -55,6 +56,8 @@ def ending(store: StudyDir, summary: Summary) -> str:
     """Return the last line: where the files are, or how many trials are missing and the command that runs them."""
     if summary.unreadable:
         return f"{len(summary.unreadable)} results are not whole and will run again; {_resume(store)}"
+    if summary.running:
+        return f"{len(summary.running)} trials run now; `autotune status{_where(store)} --watch` follows them"
     if summary.unsettled:
         failed = summary.unsettled - summary.missing
         parts = [f"{failed} failed" if failed else "", f"{summary.missing} did not run" if summary.missing else ""]
@@ -65,8 +68,11 @@ def ending(store: StudyDir, summary: Summary) -> str:
 
 
 def _resume(store: StudyDir) -> str:
-    where = "" if store.root == ".autotune" else f" --log-dir {store.root}"
-    return f"the same command runs exactly these again (`autotune status{where}` says why)"
+    return f"the same command runs exactly these again (`autotune status{_where(store)}` says why)"
+
+
+def _where(store: StudyDir) -> str:
+    return "" if store.root == ".autotune" else f" --log-dir {shlex.quote(store.root)}"
 
 
 def _numbers(numbers: list[int]) -> str:

@@ -16,6 +16,7 @@ from autotune.errors import UnreadableFile
 from autotune.execution.objective import load_objective
 from autotune.execution.outcome import Objective, Stopped, call_objective
 from autotune.execution.trial import Trial
+from autotune.execution.viz import log_metrics
 from autotune.files import LockFile, digest
 from autotune.records import FAILED, Outcome, Result, TrialConfig
 from autotune.storage import Batch, StudyDir
@@ -151,6 +152,7 @@ class Runner:
             environment=self._environment,
         )
         self._store.write_result(result)
+        log_metrics(result)
         if result.state == FAILED:
             print(f"trial {config.number} failed ({outcome.reason}): {outcome.error}", flush=True)
         if self._on_result is not None:
