@@ -9,8 +9,11 @@ from typing import Any
 from autotune.config import StudyConfig
 from autotune.storage import Batch
 
-JOB_TARGET_S = 300.0  # `auto`: a job lasts minutes, so that its start (some 0.1 s here, seconds on a cluster) is small,
-JOBS_PER_SLOT = 4  # yet each slot gets several, so that the last ones do not straggle
+# `auto`: each slot gets several jobs, so that the last ones do not straggle; where the time of a trial is known, a job
+# lasts minutes, so that its start (0.1 s here, seconds and a place in the queue on a cluster) is small beside it.
+JOBS_PER_SLOT = 4
+SHORTEST_JOB_S = 300.0
+LONGEST_JOB_S = 1800.0
 
 
 def auto_size(trials: int, slots: int, trial_s: float | None) -> int:
@@ -22,9 +25,10 @@ def auto_size(trials: int, slots: int, trial_s: float | None) -> int:
         trial_s: seconds that a trial takes, where known.
     """
     share = math.ceil(trials / (slots * JOBS_PER_SLOT))
-    if trial_s is None:
-        return max(1, share)
-    return max(1, min(share, math.floor(JOB_TARGET_S / max(trial_s, 1e-6))))
+    if trial_s is not None:
+        trial_s = max(trial_s, 1e-6)
+        share = min(max(share, math.ceil(SHORTEST_JOB_S / trial_s)), math.floor(LONGEST_JOB_S / trial_s))
+    return max(1, min(share, trials))
 
 
 def cut(ids: list[str], size: int, keep: Iterable[Batch]) -> list[Batch]:

@@ -69,6 +69,9 @@ class StudyConfig:
     trials_per_job: int | str = _option(
         1, Number(low=1, whole=True, word="auto", example=50), "trials that one Snakemake job runs, or `auto`"
     )
+    slots_per_job: int = _option(
+        1, Number(low=1, whole=True, example=8), "trials that a job runs side by side, each with `resources` of its own"
+    )
     isolation: str = _option(
         "trial",
         OneOf(("trial", "worker", "none")),
@@ -76,6 +79,9 @@ class StudyConfig:
     )
     trial_timeout: float | None = _option(
         None, Number(exclusive=True, example=600), "seconds after which a trial is ended and has failed"
+    )
+    stop_grace: float = _option(
+        10, Number(example=60), "seconds that a trial which is told to end (SIGTERM) has to save before it is killed"
     )
     on_failure: str = _option(
         "rerun", OneOf(("rerun", "record")), "`rerun`: a failed trial runs again next time; `record`: it stands"
@@ -119,6 +125,11 @@ def _check_together(config: StudyConfig) -> None:
         raise InvalidStudy("a study must have `objective` or `command`, got both; remove one of them")
     if config.trial_timeout is not None and config.isolation == "none":
         raise InvalidStudy("`trial_timeout` needs a process to end: set `isolation` to 'trial' or 'worker', got 'none'")
+    if isinstance(config.trials_per_job, int) and config.trials_per_job < config.slots_per_job:
+        raise InvalidStudy(
+            f"`trials_per_job` must be at least `slots_per_job` ({config.slots_per_job}), got {config.trials_per_job}; "
+            "several times as many, or 'auto'"
+        )
     if config.attempts > 1 and config.on_failure == "rerun":
         raise InvalidStudy(
             f"`attempts` must be 1 with `on_failure: rerun`, got {config.attempts}; "

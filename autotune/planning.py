@@ -23,8 +23,8 @@ from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
 
 # What makes a study itself; all else (resources, batches, time limits, more trials) may change under a plan.
 _OPTIONS = (
-    *("objective", "command", "metric", "mode", "max_trials", "trials_per_job", "isolation", "trial_timeout"),
-    *("on_failure", "attempts", "max_log_mb", "write_best_to"),
+    *("objective", "command", "metric", "mode", "max_trials", "trials_per_job", "slots_per_job", "isolation"),
+    *("trial_timeout", "stop_grace", "on_failure", "attempts", "max_log_mb", "write_best_to"),
 )
 IDENTITY = ("objective", "command", "metric", "space", "parameters", "searcher", "seed")
 

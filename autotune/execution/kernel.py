@@ -6,9 +6,12 @@ import contextlib
 import functools
 import os
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.files import read_bytes
+
+if TYPE_CHECKING:
+    import subprocess
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -34,6 +37,36 @@ def adopt_orphans() -> None:
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies, even by SIGKILL."""
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def wait_for_program(process: subprocess.Popen[bytes], *, forward: bool) -> int:
+    """Wait for a program, through a SIGTERM too: it may save what it has; then the signal takes its course here.
+
+    Args:
+        process: the program.
+        forward: whether it is told; a program in this process's own group has had the signal itself.
+    """
+    told: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        told.append(number)
+        if forward:
+            process.send_signal(number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, note)
+    except ValueError:  # not in the main thread, which alone gets signals
+        return process.wait()
+    try:
+        return process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if told:
+            os.kill(os.getpid(), told[0])
 
 
 def signal_name(number: int) -> str:

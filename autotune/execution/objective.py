@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import shlex
@@ -11,7 +12,7 @@ import sys
 from typing import Any
 
 from autotune.errors import Infeasible, InvalidStudy, nearest
-from autotune.execution.kernel import die_with_parent, signal_name
+from autotune.execution.kernel import die_with_parent, signal_name, wait_for_program
 from autotune.execution.outcome import Objective, ObjectiveCrashed
 from autotune.execution.trial import Trial
 
@@ -96,8 +97,7 @@ class Command:
 
     def _refuse_shell_script(self) -> None:
         """Refuse ``bash -c "... {lr}"``: there a value would be run as a program, not passed."""
-        shell, *rest = self._words
-        if os.path.basename(shell) in _SHELLS and rest[:1] == ["-c"] and len(rest) > 1 and _placeholders(rest[1]):
+        if _placeholders(_shell_script(self._words)):
             raise InvalidStudy(
                 "`command` must pass values as arguments, not inside a shell script: write for example "
                 """bash -c 'train --lr "$1"' train {lr}"""
@@ -132,16 +132,16 @@ class Command:
         argv = self.argv(params, trial)
         try:
             # close_fds=False: the program inherits the trial's lock: nobody else starts the trial while it runs.
-            status = subprocess.run(
+            process = subprocess.Popen(
                 argv,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                check=False,
                 close_fds=False,
-                preexec_fn=die_with_parent,
-            ).returncode
+                preexec_fn=die_with_parent if trial.own_process else None,  # noqa: PLW1509  # one thread there
+            )
         except (OSError, ValueError) as error:
             raise RuntimeError(f"the command {argv[0]!r} must be a program that can be started: {error}") from None
+        status = wait_for_program(process, forward=not trial.own_process)
         if status < 0:
             raise ObjectiveCrashed(f"the command was killed by {signal_name(-status)}; its output is in stdout.log")
         if status > 0:
@@ -163,6 +163,23 @@ def _read_metrics_file(path: Any) -> Any:
     if isinstance(metrics, dict) and "infeasible" in metrics:
         raise Infeasible(str(metrics["infeasible"]))
     return metrics
+
+
+def _shell_script(words: list[str]) -> str:
+    """Return what a shell is given after ``-c`` (``-lc``, ``-o pipefail -c``; behind ``env`` too), or ''."""
+    rest = iter(words)
+    if os.path.basename(words[0]) == "env":
+        rest = itertools.dropwhile(lambda word: word == words[0] or word[:1] == "-" or "=" in word, words)
+    if os.path.basename(next(rest, "")) not in _SHELLS:
+        return ""
+    for word in rest:
+        if word[:1] not in ("-", "+"):
+            return ""  # a script in a file, whose arguments follow
+        if word[:2] != "--" and "c" in word:
+            return next((script for script in rest if script[:1] not in ("-", "+")), "")
+        if word.endswith("o"):
+            next(rest, None)
+    return ""
 
 
 def _placeholders(word: str) -> list[str]:

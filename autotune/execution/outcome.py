@@ -46,6 +46,7 @@ def call_objective(objective: Objective, trial: Trial, metric: str) -> Outcome:
         except BaseException as error:  # whatever it raises: SystemExit too fails the trial, not the study
             _end_if_forked(process, 1)
             if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and _is_from_keyboard()):
+                trial.stop()
                 raise
             outcome = _of_exception(error)
         else:
@@ -175,8 +176,9 @@ _POOLS = (
 
 
 def _threads() -> set[Any]:
+    """Return all other threads; this one would seem new where the objective is the first to import threading."""
     threading = sys.modules.get("threading")
-    return set() if threading is None else set(threading.enumerate())
+    return set() if threading is None else set(threading.enumerate()) - {threading.current_thread()}
 
 
 def _refuse_left_threads(before: set[Any]) -> None:

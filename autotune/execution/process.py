@@ -26,9 +26,9 @@ from autotune.execution.trial import Trial
 from autotune.records import FAILED, Outcome, TrialConfig
 from autotune.storage import StudyDir
 
-GRACE_S = 10.0  # between SIGTERM and SIGKILL, for a trial that saves what it has
 _CHECK_S = 0.25  # how often the size of a running trial's output is looked at
 _HEADER = struct.Struct("<q")
+_LOST = 70  # exit status of a child that could not answer
 
 Request = tuple[TrialConfig, int]  # what to run, and which attempt it is
 
@@ -42,6 +42,7 @@ class Worker:
         metric: the metric that an outcome must have.
         reuse: whether a child serves further trials after one that went well.
         timeout_s: seconds a trial may take, or None.
+        grace_s: seconds between SIGTERM and SIGKILL, for a trial that saves what it has.
         max_log_bytes: what a trial may print.
     """
 
@@ -53,10 +54,11 @@ class Worker:
         *,
         reuse: bool,
         timeout_s: float | None,
+        grace_s: float,
         max_log_bytes: int,
     ) -> None:
         self._objective, self._store, self._metric = objective, store, metric
-        self._reuse, self._timeout_s, self._max_log_bytes = reuse, timeout_s, max_log_bytes
+        self._reuse, self._timeout_s, self._grace_s, self._max_log_bytes = reuse, timeout_s, grace_s, max_log_bytes
         self._child: _Child | None = None
         adopt_orphans()
         gc.collect()
@@ -70,7 +72,7 @@ class Worker:
         try:
             outcome = self._wait(child, config, attempt)
         except BaseException:
-            self.close(grace_s=GRACE_S)  # the job is told to end: the trial may save what it has, then ends too
+            self.close(self._grace_s)  # the job is told to end: the trial may save what it has, then ends too
             raise
         if not self._reuse or outcome.state == FAILED:
             self.close()
@@ -90,7 +92,7 @@ class Worker:
         while True:
             left = None if self._timeout_s is None else self._timeout_s - (time.monotonic() - started)
             if left is not None and left <= 0:
-                self.close(grace_s=GRACE_S)
+                self.close(self._grace_s)
                 return failure("timeout", f"the trial took longer than its trial_timeout of {self._timeout_s:g} s")
             outcome = child.answer(_CHECK_S if left is None else min(left, _CHECK_S))
             if self._is_too_long(stdout):
@@ -111,14 +113,18 @@ class Worker:
 
     def _serve(self, receive: Callable[[], Request | None], answer: Callable[[Outcome], None]) -> None:
         """Run trials in the child until the parent closes the pipe."""
+        streams = sys.stdout, sys.stderr
         while (request := receive()) is not None:
             config, attempt = request
-            trial = Trial(config, attempt, self._store, self._metric)
+            sys.stdout, sys.stderr = streams  # the trial before may have put others in their place
+            trial = Trial(config, attempt, self._store, self._metric, own_process=True)
             path = self._store.stdout_file(config.number)
             _print_to(path)
             outcome = call_objective(self._objective, trial, self._metric)
             if outcome.traceback:
-                print(outcome.traceback, file=sys.stderr)
+                with contextlib.suppress(Exception):  # the objective may have closed it
+                    print(outcome.traceback, file=sys.stderr)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trial may have asked to be told with `on_stop`
             _print_to(os.devnull)
             _remove_if_empty(path)
             answer(outcome)
@@ -172,6 +178,8 @@ class _Child:
         if status < 0:
             hint = "; the machine may be out of memory" if -status == signal.SIGKILL else ""
             return failure("crash", f"the trial was killed by {signal_name(-status)}{hint}")
+        if status == _LOST:
+            return failure("crash", "the trial's result was lost on its way: did it close files that are not its own?")
         return failure("crash", f"the trial's process ended with exit status {status} without returning")
 
     def end(self, grace_s: float = 0.0) -> None:
@@ -205,7 +213,7 @@ def _is_readable(handle: int, timeout_s: float) -> bool:
 
 def _be_child(parent: int, serve: Callable[[], None]) -> NoReturn:
     """Live as the child: never return into the parent's code."""
-    status = 70
+    status = _LOST
     try:
         os.setsid()  # a process group of its own, which can be ended as a whole
         die_with_parent()
@@ -226,7 +234,8 @@ def _be_child(parent: int, serve: Callable[[], None]) -> NoReturn:
 def _read_nothing() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    os.close(null)
+    if null > 0:
+        os.close(null)
 
 
 def _print_to(path: str) -> None:
@@ -242,7 +251,8 @@ def _print_to(path: str) -> None:
         handle = os.open(path, flags, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
-    os.close(handle)
+    if handle > 2:  # else an objective had closed the standard ones
+        os.close(handle)
 
 
 def _remove_if_empty(path: str) -> None:

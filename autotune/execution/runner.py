@@ -183,6 +183,7 @@ def _executor(objective: Objective, store: StudyDir, study: dict[str, Any]) -> A
         study["metric"],
         reuse=study["isolation"] == "worker",
         timeout_s=study["trial_timeout"],
+        grace_s=study["stop_grace"],
         max_log_bytes=int(study["max_log_mb"] * 1e6),
     )
     with contextlib.closing(worker):

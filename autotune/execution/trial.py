@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,14 @@ class Trial:
     """
 
     def __init__(
-        self, config: TrialConfig, attempt: int, store: StudyDir, metric: str, result: Result | None = None
+        self,
+        config: TrialConfig,
+        attempt: int,
+        store: StudyDir,
+        metric: str,
+        result: Result | None = None,
+        *,
+        own_process: bool = False,
     ) -> None:
         self.number = config.number
         self.id = config.id
@@ -35,8 +44,11 @@ class Trial:
         self.attempt = attempt
         self.result = result
         self._metric = metric
-        self._folder = store.work_dir(config.number)
-        self._log_file = store.logged_file(config.number)
+        # Absolute: the objective may change the working directory.
+        self._folder = os.path.abspath(store.work_dir(config.number))
+        self._log_file = os.path.join(self._folder, os.path.basename(store.logged_file(config.number)))
+        self.own_process = own_process  # whether this process runs nothing else, so that it may end with the trial
+        self._stop_callbacks: list[Callable[[], None]] = []
         self._log: int | None = None
         self._counts: dict[str, int] = {}
 
@@ -86,6 +98,27 @@ class Trial:
         """Report the study's metric at a step of the training, for learning curves and pruners."""
         self.log(self._metric, value, step)
 
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Have a function called when the trial is told to end early: preemption, time limit, Ctrl-C.
+
+        It has the study's ``stop_grace`` (seconds) to save what it wants to, best to ``trial.dir``: the next start of
+        the trial gets the same folder. Nothing is recorded of a trial that was stopped; it runs again.
+        """
+        if not self._stop_callbacks and self.own_process:
+            signal.signal(signal.SIGTERM, self._end)
+        self._stop_callbacks.append(callback)
+
+    def stop(self) -> None:
+        """Call what was given to ``on_stop``, the latest first."""
+        while self._stop_callbacks:
+            self._stop_callbacks.pop()()
+
+    def _end(self, number: int, _frame: object) -> None:
+        try:
+            self.stop()
+        finally:
+            os._exit(128 + number)
+
     @property
     def has_logged(self) -> bool:
         """Whether anything was logged in this attempt."""
@@ -94,15 +127,15 @@ class Trial:
     def close(self) -> None:
         """End logging; a second call does nothing."""
         if self._log is not None:
-            os.close(self._log)
+            with contextlib.suppress(OSError):  # the objective may have closed all files
+                os.close(self._log)
             self._log = None
 
     def _opened(self) -> int:
         if self._log is None:
             # A new attempt begins a new log.
-            self._log = os.open(
-                self.dir / os.path.basename(self._log_file), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666
-            )
+            os.makedirs(self._folder, exist_ok=True)
+            self._log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         return self._log
 
 
