@@ -15,6 +15,7 @@ from autotune import __version__
 from autotune.errors import UnreadableFile
 from autotune.execution.objective import load_objective
 from autotune.execution.outcome import Objective, Stopped, call_objective
+from autotune.execution.slots import devices_of, share_out
 from autotune.execution.trial import Trial
 from autotune.execution.viz import log_metrics
 from autotune.files import LockFile, digest
@@ -27,32 +28,56 @@ OnResult = Callable[[TrialConfig, Result], None]
 _LOCK_POLL_S = 0.5
 
 
-def run_batch(store: StudyDir, name: str) -> int:
+def run_batch(store: StudyDir, name: str, runtime_s: float | None = None) -> int:
     """Run a batch as a job's whole work; return the exit status.
 
-    0: all its trials are settled, and the batch's output says so. 1: trials failed and are to run again, so that the
-    output is not written and Snakemake counts the job as failed.
+    0: all its trials are settled, and the batch's output says so. 1: trials failed or are left for the next job, so
+    that the output is not written and Snakemake counts the job as failed.
+
+    Args:
+        store: the study directory.
+        name: the batch's name.
+        runtime_s: seconds that the job may take, from now; no trial is begun that would probably not end in them.
 
     Raises:
         InvalidInput: the plan or the objective cannot work; no trial was run.
         Stopped: the job was told to end.
     """
     study, batch = store.read_study(), Batch(name)
-    environment = _environment()
+    deadline = None if runtime_s is None else time.monotonic() + runtime_s
     _limit_threads(int(study["resources"]["cpus"]))
     _stop_on_signals()
+    environment = _environment()
     with _devices(study) as gpus:
         objective = load_objective(study)
-        with contextlib.closing(store.lock()) as lock, _executor(objective, store, study) as execute:
-            lock.share_with_programs()
-            runner = Runner(store, study, execute, lock, digest(environment), gpus)
-            results = runner.run(batch.numbers)
-    open_numbers = [result.number for result in results if not runner.is_settled(result)]
-    if open_numbers:
-        print(
-            f"{len(open_numbers)} of {len(results)} trials failed and will run again: {_listed(open_numbers)}",
-            flush=True,
-        )
+
+        def run(slot: int, numbers: Iterable[int]) -> list[Result]:
+            own = devices_of(slot, study["resources"]["gpus"], gpus)
+            if own is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = own
+            with contextlib.closing(store.lock()) as lock, _executor(objective, store, study) as execute:
+                lock.share_with_programs()
+                return Runner(store, study, execute, lock, digest(environment), own, deadline=deadline).run(numbers)
+
+        if study["slots_per_job"] == 1:
+            results = run(0, batch.numbers)
+        else:
+            share_out(batch.numbers, study["slots_per_job"], run)
+            results = [result for result in map(store.read_result, batch.numbers) if result is not None]
+    return _settle_batch(store, study, batch, results, environment)
+
+
+def _settle_batch(
+    store: StudyDir, study: dict[str, Any], batch: Batch, results: list[Result], environment: dict[str, str]
+) -> int:
+    """Write the batch's output if all its trials are settled; return the job's exit status."""
+    failed = [result.number for result in results if not result.settles(study["on_failure"], study["attempts"])]
+    left = sorted(set(batch.numbers) - {result.number for result in results})
+    if failed:
+        print(f"{len(failed)} of {len(batch.numbers)} trials failed and will run again: {_listed(failed)}", flush=True)
+    if left:
+        print(f"{len(left)} of {len(batch.numbers)} trials are left for the next job: {_listed(left)}", flush=True)
+    if failed or left:
         return 1
     store.write_batch(batch, _batch_record(store, study, results, environment))
     return 0
@@ -69,6 +94,7 @@ class Runner:
         environment: digest of where this runs.
         gpus: the devices that were leased, as in ``CUDA_VISIBLE_DEVICES``.
         on_result: called after each execution.
+        deadline: by the monotonic clock; no trial is begun that would probably not end before it.
     """
 
     def __init__(
@@ -80,10 +106,12 @@ class Runner:
         environment: str,
         gpus: str | None = None,
         on_result: OnResult | None = None,
+        deadline: float | None = None,
     ) -> None:
         self._store, self._execute, self._lock = store, execute, lock
         self._on_failure, self._attempts = study["on_failure"], study["attempts"]
         self._environment, self._gpus, self._on_result = environment, gpus, on_result
+        self._deadline, self._longest_s = deadline, 0.0
         self._host = os.uname().nodename
 
     def run(self, numbers: Iterable[int]) -> list[Result]:
@@ -91,6 +119,8 @@ class Runner:
         results = {}
         elsewhere = []
         for number in numbers:
+            if self._is_late():
+                break
             result = self._settle(number)
             if result is None:
                 elsewhere.append(number)
@@ -98,7 +128,7 @@ class Runner:
                 results[number] = result
         if elsewhere:
             print(f"waiting for trials that another process runs: {_listed(elsewhere)}", flush=True)
-        while elsewhere:
+        while elsewhere and not self._is_late():
             time.sleep(_LOCK_POLL_S)
             for number in list(elsewhere):
                 result = self._settle(number)
@@ -106,6 +136,10 @@ class Runner:
                     results[number] = result
                     elsewhere.remove(number)
         return [results[number] for number in sorted(results)]
+
+    def _is_late(self) -> bool:
+        """Return whether a trial that takes a quarter longer than the longest so far would not end in time."""
+        return self._deadline is not None and time.monotonic() + 1.25 * self._longest_s > self._deadline
 
     def is_settled(self, result: Result) -> bool:
         """Return whether the trial needs no further execution."""
@@ -151,6 +185,7 @@ class Runner:
             gpus=self._gpus,
             environment=self._environment,
         )
+        self._longest_s = max(self._longest_s, result.duration_s)
         self._store.write_result(result)
         log_metrics(result)
         if result.state == FAILED:
@@ -193,7 +228,7 @@ def _executor(objective: Objective, store: StudyDir, study: dict[str, Any]) -> A
 @contextlib.contextmanager
 def _devices(study: dict[str, Any]) -> Any:
     """Lease the GPUs that a trial needs for as long as the batch runs."""
-    wanted = study["resources"]["gpus"]
+    wanted = study["resources"]["gpus"] * study["slots_per_job"]
     if not wanted:
         yield None
         return

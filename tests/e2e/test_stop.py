@@ -1,4 +1,4 @@
-"""A job that is told to end: the trial in flight may save, nothing half is written, and it goes on from what it saved."""
+"""A job that is told to end: the trial in flight may save, nothing half is written, and it goes on from there."""
 
 from __future__ import annotations
 
