@@ -211,6 +211,6 @@ def _logged_rows(store: StudyDir, number: int) -> Iterator[dict[str, Any]]:
     """Yield what a trial logged itself; a last line that a kill cut off is not there."""
     with contextlib.suppress(FileNotFoundError):
         for line in Path(store.logged_file(number)).read_bytes().splitlines():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, TypeError):  # a program may have written it
                 time, tag, step, value = json.loads(line)
                 yield {"step": step, "tag": f"trial_{number:05d}/{tag}", "value": value, "time": round(time, 3)}

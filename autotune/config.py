@@ -14,13 +14,15 @@ from autotune.options import Kind, Number, OneOf, Table, Text
 RESOURCES = Table(
     (
         ("gpus", Number(example=1)),
+        ("gpu_model", Text("a100")),
+        ("nodes", Number(low=1, whole=True, example=2)),
         ("cpus", Number(low=1, whole=True, example=4)),
         ("mem_mb", Number(low=1, whole=True, example=16000)),
         ("runtime", Number(exclusive=True, example=60)),
     ),
     example="{gpus: 1, cpus: 4, mem_mb: 16000, runtime: 60}",
 )
-DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_mb": 1000, "runtime": 60}
+DEFAULT_RESOURCES = {"gpus": 0, "nodes": 1, "cpus": 1, "mem_mb": 1000, "runtime": 60}
 
 
 def _option(default: Any, kind: Kind, help_: str) -> Any:
@@ -64,10 +66,17 @@ class StudyConfig:
     )
     log_dir: str = _option(".autotune", Text(".autotune"), "the study directory: all that a study writes is in it")
     resources: dict[str, Any] = _option(
-        {}, RESOURCES, "what one trial needs: gpus, cpus, mem_mb (MB), runtime (minutes of a job)"
+        {},
+        RESOURCES,
+        "what one trial needs: gpus, gpu_model and nodes (on SLURM), cpus, mem_mb (MB), runtime (minutes of a job)",
     )
     trials_per_job: int | str = _option(
         1, Number(low=1, whole=True, word="auto", example=50), "trials that one Snakemake job runs, or `auto`"
+    )
+    launcher: str = _option(
+        "none",
+        OneOf(("none", "torchrun")),
+        "`torchrun`: start a trial once for each of its GPUs (or CPUs), on all its nodes",
     )
     slots_per_job: int = _option(
         1, Number(low=1, whole=True, example=8), "trials that a job runs side by side, each with `resources` of its own"
@@ -125,6 +134,7 @@ def _check_together(config: StudyConfig) -> None:
         raise InvalidStudy("a study must have `objective` or `command`, got both; remove one of them")
     if config.trial_timeout is not None and config.isolation == "none":
         raise InvalidStudy("`trial_timeout` needs a process to end: set `isolation` to 'trial' or 'worker', got 'none'")
+    _check_nodes(config)
     if isinstance(config.trials_per_job, int) and config.trials_per_job < config.slots_per_job:
         raise InvalidStudy(
             f"`trials_per_job` must be at least `slots_per_job` ({config.slots_per_job}), got {config.trials_per_job}; "
@@ -135,6 +145,17 @@ def _check_together(config: StudyConfig) -> None:
             f"`attempts` must be 1 with `on_failure: rerun`, got {config.attempts}; "
             "set `on_failure: record`, or let Snakemake's `--retries` run failed jobs again"
         )
+
+
+def _check_nodes(config: StudyConfig) -> None:
+    nodes = config.resource("nodes")
+    if config.resource("gpus") % nodes:
+        raise InvalidStudy(
+            f"`resources.gpus` must be a multiple of `resources.nodes` ({nodes}), got {config.resource('gpus')}; "
+            "it counts the GPUs of all nodes"
+        )
+    if nodes > 1 and config.slots_per_job > 1:
+        raise InvalidStudy(f"`slots_per_job` must be 1 for trials on several nodes, got {config.slots_per_job}")
 
 
 def load_config(path: str | None, flags: Mapping[str, str] | None = None) -> StudyConfig:

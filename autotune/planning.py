@@ -14,7 +14,7 @@ from typing import Any
 
 from autotune import batching
 from autotune.algorithms import Searcher, searcher_name, searcher_options
-from autotune.config import StudyConfig
+from autotune.config import DEFAULT_RESOURCES, StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
 from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
 from autotune.records import Result, TrialConfig, trial_id
@@ -23,7 +23,17 @@ from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
 
 # What makes a study itself; all else (resources, batches, time limits, more trials) may change under a plan.
 _OPTIONS = (
-    *("objective", "command", "metric", "mode", "max_trials", "trials_per_job", "slots_per_job", "isolation"),
+    *(
+        "objective",
+        "command",
+        "metric",
+        "mode",
+        "max_trials",
+        "trials_per_job",
+        "slots_per_job",
+        "launcher",
+        "isolation",
+    ),
     *("trial_timeout", "stop_grace", "on_failure", "attempts", "max_log_mb", "write_best_to"),
 )
 IDENTITY = ("objective", "command", "metric", "space", "parameters", "searcher", "seed")
@@ -100,7 +110,7 @@ def _study(config: StudyConfig, space: SearchSpace, searcher: Searcher, search_p
 
     return {
         **{name: getattr(config, name) for name in _OPTIONS},
-        "resources": {name: config.resource(name) for name in ("gpus", "cpus", "mem_mb", "runtime")},
+        "resources": {**config.resources, **{name: config.resource(name) for name in DEFAULT_RESOURCES}},
         "space": space.to_dict(),
         "parameters": space.names,
         "searcher": {"name": searcher_name(searcher), "options": searcher_options(searcher)},

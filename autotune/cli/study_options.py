@@ -66,8 +66,8 @@ def plan_study(
     space = SearchSpace.from_dict(config.space, where=where)
     searcher = load_searcher(config.algo, config.algo_options)
     search_path = os.path.relpath(os.path.dirname(os.path.abspath(study_file))) if study_file else "."
-    objective = {"objective": config.objective, "command": config.command}
-    load_objective({**objective, "parameters": space.names, "search_path": search_path})
+    chosen = {"objective": config.objective, "command": config.command, "launcher": config.launcher}
+    load_objective({**chosen, "parameters": space.names, "search_path": search_path, "resources": config.resources})
     store = StudyDir(config.log_dir)
     plan = make_plan(
         store, config, space, searcher, search_path=search_path, fresh=args.fresh, dry_run=dry_run, slots=slots

@@ -45,6 +45,7 @@ def run_batch(store: StudyDir, name: str, runtime_s: float | None = None) -> int
     """
     study, batch = store.read_study(), Batch(name)
     deadline = None if runtime_s is None else time.monotonic() + runtime_s
+    os.environ["AUTOTUNE_LOG_DIR"] = os.path.abspath(store.root)
     _limit_threads(int(study["resources"]["cpus"]))
     _stop_on_signals()
     environment = _environment()

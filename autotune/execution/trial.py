@@ -50,6 +50,7 @@ class Trial:
         self.own_process = own_process  # whether this process runs nothing else, so that it may end with the trial
         self._stop_callbacks: list[Callable[[], None]] = []
         self._log: int | None = None
+        self._log_is_shared = False
         self._counts: dict[str, int] = {}
 
     @property
@@ -119,10 +120,22 @@ class Trial:
         finally:
             os._exit(128 + number)
 
+    def mute(self) -> None:
+        """Log nowhere from now on: another process of the same trial does."""
+        self._log = os.open(os.devnull, os.O_WRONLY)
+
+    def share_log(self) -> str:
+        """Begin a new log that other processes of this trial append to; return its path."""
+        os.makedirs(self._folder, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._log_file)
+        self._log_is_shared = True
+        return self._log_file
+
     @property
     def has_logged(self) -> bool:
         """Whether anything was logged in this attempt."""
-        return self._log is not None
+        return self._log is not None or (self._log_is_shared and os.path.exists(self._log_file))
 
     def close(self) -> None:
         """End logging; a second call does nothing."""
