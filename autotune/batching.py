@@ -1,13 +1,18 @@
-"""How trials are packed into batches, the units that Snakemake schedules."""
+"""How trials are packed into batches, the units that Snakemake schedules, and which of these are settled."""
 
 from __future__ import annotations
 
 import math
+import os
+import statistics
 from collections.abc import Iterable
 from typing import Any
 
 from autotune.config import StudyConfig
-from autotune.storage import Batch
+from autotune.errors import UnreadableFile
+from autotune.files import json_bytes, write_if_changed
+from autotune.records import Result
+from autotune.storage import Batch, StudyDir
 
 # `auto`: each slot gets several jobs, so that the last ones do not straggle; where the time of a trial is known, a job
 # lasts minutes, so that its start (0.1 s here, seconds and a place in the queue on a cluster) is small beside it.
@@ -55,3 +60,103 @@ def is_settled(record: dict[str, Any], config: StudyConfig, sizes: dict[int, tup
         return False
     failed = record.get("states", {}).get("failed", 0)
     return not failed or (config.on_failure == "record" and config.attempts <= record.get("attempts", 1))
+
+
+def first_size(config: StudyConfig, trials: int, slots: int) -> int:
+    """Return the trials in a batch of a study of which nothing has run yet."""
+    return auto_size(trials, slots, None) if config.trials_per_job == "auto" else int(config.trials_per_job)
+
+
+class Packer:
+    """Packs the trials of a plan, around the batches that are settled already.
+
+    Attributes:
+        pending_batches: batches that are to run.
+        done: trials that need no execution any more.
+        notes: results that were found damaged.
+    """
+
+    def __init__(self, store: StudyDir, config: StudyConfig, slots: int) -> None:
+        self._store, self._config, self._slots = store, config, slots
+        self.pending_batches = self.done = 0
+        self.notes: list[str] = []
+
+    def pack(self, trials: int, ids: list[str] | None, *, write: bool) -> list[Batch]:
+        """Return all batches, and write the list; ``ids`` is None where the trials are as they were."""
+        index = self._index()
+        settled = self._settled(write=write)
+        pending = trials - sum(len(batch.numbers) for batch in settled)
+        size, measured_s = self._size(index, trials, pending)
+        record: dict[str, Any] = {"trials_per_job": size, "measured_s": measured_s}
+        if ids is None and all(index.get(key) == item for key, item in record.items()):
+            batches = [Batch(name) for name in index["batches"]]
+        else:
+            ids = ids or [self._store.read_config(number).id for number in range(trials)]
+            batches = cut(ids, size, settled)
+        names = {batch.name for batch in settled}
+        open_ = [batch for batch in batches if batch.name not in names]
+        self.pending_batches = len(open_)
+        self.done = trials - sum(len(batch.numbers) for batch in open_) + self._settled_in(open_)
+        if write:
+            record["batches"] = [batch.name for batch in batches]
+            write_if_changed(self._store.index_file, json_bytes(record))
+        return batches
+
+    def _index(self) -> dict[str, Any]:
+        if not os.path.exists(self._store.index_file):
+            return {}
+        try:
+            return self._store.read_index()
+        except UnreadableFile:  # cut off: it follows from the trials, and is written anew
+            return {}
+
+    def _settled(self, *, write: bool) -> list[Batch]:
+        """Return the batches whose output still holds; remove the output of the others, so that they run again."""
+        sizes = self._store.result_sizes()
+        settled = []
+        for name, record in self._store.batch_records().items():
+            batch = Batch(name)
+            if is_settled(record, self._config, sizes, batch):
+                settled.append(batch)
+            else:
+                self._note_damage(batch)
+                if write:
+                    self._store.forget_batch(batch)
+        return settled
+
+    def _note_damage(self, batch: Batch) -> None:
+        for number in batch.numbers:
+            try:
+                if self._store.read_result(number) is None:
+                    self.notes.append(f"trial {number} has lost its result and will run again")
+            except UnreadableFile as error:
+                self.notes.append(f"{error}; trial {number} will run again")
+
+    def _settled_in(self, batches: list[Batch]) -> int:
+        results = (self._result(number) for batch in batches for number in batch.numbers)
+        policy = self._config.on_failure, self._config.attempts
+        return sum(result is not None and result.settles(*policy) for result in results)
+
+    def _result(self, number: int) -> Result | None:
+        try:
+            return self._store.read_result(number)
+        except UnreadableFile:
+            return None
+
+    def _size(self, index: dict[str, Any], trials: int, pending: int) -> tuple[int, float | None]:
+        """Return the trials in a batch, and for ``auto`` the seconds a trial takes; both change only if need be.
+
+        That is when the time becomes known, or turns out to be twice as long or half as long as it was.
+        """
+        if self._config.trials_per_job != "auto":
+            return int(self._config.trials_per_job), None
+        known, measured = index.get("measured_s"), self._measured_s()
+        is_off = measured is not None and (known is None or not known / 2 <= measured <= known * 2)
+        if index and (not is_off or not pending):
+            return index["trials_per_job"], known
+        return auto_size(pending or trials, self._slots, measured), measured
+
+    def _measured_s(self) -> float | None:
+        found = (self._result(number) for number in list(self._store.result_sizes())[:100])
+        times = [result.duration_s for result in found if result is not None]
+        return round(statistics.median(times), 6) if times else None

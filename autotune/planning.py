@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +16,7 @@ from autotune.algorithms import Searcher, searcher_name, searcher_options
 from autotune.config import DEFAULT_RESOURCES, StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
 from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
-from autotune.records import Result, TrialConfig, trial_id
+from autotune.records import TrialConfig, trial_id
 from autotune.spaces import SearchSpace
 from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
 
@@ -174,11 +173,11 @@ class _Planner:
         ids = None if planned else self._configs(write=write)
         self.plan.trials = self.wanted["trials"]
         if fresh and ids:  # a dry run: what is there would be set aside, and be taken over where it recurs
-            self.plan.batches = batching.cut(ids, self._batch_size({}, 0)[0], [])
+            self.plan.batches = batching.cut(ids, batching.first_size(self.config, len(ids), self.slots), [])
             self.plan.pending_batches = len(self.plan.batches)
             self.plan.done = len(self._settled_ids() & set(ids))
             return self.plan
-        self._batches(ids, write=write)
+        self._pack(ids, write=write)
         self.wanted["digest"] = study_digest(self.wanted)
         if write:
             write_if_changed(self.store.study_file, json_bytes(self.wanted, indent=True))
@@ -288,87 +287,12 @@ class _Planner:
                     os.rename(old.work_dir(result.number), self.store.work_dir(number))
                 self.store.write_result(replace(result, number=number))
 
-    # Batches
-
-    def _batches(self, ids: list[str] | None, *, write: bool) -> None:
-        index = self._index()
-        settled = self._settled(write=write)
-        pending = self.plan.trials - sum(len(batch.numbers) for batch in settled)
-        size, measured_s = self._batch_size(index, pending)
-        record = {"trials_per_job": size, "measured_s": measured_s}
-        if ids is None and all(index.get(key) == item for key, item in record.items()):
-            self.plan.batches = [Batch(name) for name in index["batches"]]
-        else:
-            ids = ids or [self.store.read_config(number).id for number in range(self.plan.trials)]
-            self.plan.batches = batching.cut(ids, int(size), settled)
-        names = [batch.name for batch in self.plan.batches]
-        done = {batch.name for batch in settled}
-        open_ = [batch for batch in self.plan.batches if batch.name not in done]
-        self.plan.pending_batches = len(open_)
-        self.plan.done = self.plan.trials - pending + self._settled_in(open_)
-        if write:
-            write_if_changed(self.store.index_file, json_bytes({**record, "batches": names}))
-
-    def _index(self) -> dict[str, Any]:
-        if not os.path.exists(self.store.index_file):
-            return {}
-        try:
-            return self.store.read_index()
-        except UnreadableFile:  # cut off: it follows from the trials, and is written anew
-            return {}
-
-    def _settled(self, *, write: bool) -> list[Batch]:
-        """Return the batches whose output still holds; remove the output of the others, so that they run again."""
-        sizes = self.store.result_sizes()
-        settled = []
-        for name, record in self.store.batch_records().items():
-            batch = Batch(name)
-            if batching.is_settled(record, self.config, sizes, batch):
-                settled.append(batch)
-            else:
-                self._note_damage(batch)
-                if write:
-                    self.store.forget_batch(batch)
-        return settled
-
-    def _note_damage(self, batch: Batch) -> None:
-        for number in batch.numbers:
-            try:
-                if self.store.read_result(number) is None:
-                    self.plan.notes.append(f"trial {number} has lost its result and will run again")
-            except UnreadableFile as error:
-                self.plan.notes.append(f"{error}; trial {number} will run again")
-
-    def _settled_in(self, batches: list[Batch]) -> int:
-        results = (self._result(number) for batch in batches for number in batch.numbers)
-        return sum(result is not None and self._settles(result) for result in results)
-
     def _settled_ids(self) -> set[str]:
-        return {result.id for result in Results(self.store).refresh().by_number.values() if self._settles(result)}
+        results = Results(self.store).refresh().by_number.values()
+        return {result.id for result in results if result.settles(self.config.on_failure, self.config.attempts)}
 
-    def _settles(self, result: Result) -> bool:
-        return result.settles(self.config.on_failure, self.config.attempts)
-
-    def _result(self, number: int) -> Result | None:
-        try:
-            return self.store.read_result(number)
-        except UnreadableFile:
-            return None
-
-    def _batch_size(self, index: dict[str, Any], pending: int) -> tuple[int, float | None]:
-        """Return the trials in a batch, and for ``auto`` the seconds a trial takes; both change only if need be.
-
-        That is when the time becomes known, or turns out to be twice as long or half as long as it was.
-        """
-        if self.config.trials_per_job != "auto":
-            return int(self.config.trials_per_job), None
-        known, measured = index.get("measured_s"), self._measured_s()
-        is_off = measured is not None and (known is None or not known / 2 <= measured <= known * 2)
-        if index and (not is_off or not pending):
-            return index["trials_per_job"], known
-        return batching.auto_size(pending or self.plan.trials, self.slots, measured), measured
-
-    def _measured_s(self) -> float | None:
-        found = (self._result(number) for number in list(self.store.result_sizes())[:100])
-        times = [result.duration_s for result in found if result is not None]
-        return round(statistics.median(times), 6) if times else None
+    def _pack(self, ids: list[str] | None, *, write: bool) -> None:
+        packer = batching.Packer(self.store, self.config, self.slots)
+        self.plan.batches = packer.pack(self.plan.trials, ids, write=write)
+        self.plan.pending_batches, self.plan.done = packer.pending_batches, packer.done
+        self.plan.notes += packer.notes
