@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import re
 import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +162,9 @@ class LockFile:
 
     Open-file-description locks (``man 2 fcntl``, F_OFD_SETLK): a forked child shares its parent's lock, so work stays
     locked until the last process that does it is gone. They work on NFS. A byte is a thing to lock; the file is empty.
+
+    Where the file system has no locks (Lustre mounted without ``flock``), all are granted, and that is said once: then
+    nothing keeps two runs of one study that overlap from executing a trial twice, but each still writes it whole.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
@@ -173,19 +179,32 @@ class LockFile:
         """Lock one byte; without ``wait`` return False where somebody else holds it."""
         command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
         try:
-            fcntl.fcntl(self._handle, command, _range(fcntl.F_WRLCK, byte))
+            self._call(command, fcntl.F_WRLCK, byte)
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, by platform
             return False
         return True
 
     def release(self, byte: int) -> None:
         """Unlock one byte."""
-        fcntl.fcntl(self._handle, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, byte))
+        self._call(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, byte)
 
     def is_held(self, byte: int) -> bool:
         """Return whether somebody else holds the byte; works on a read-only file."""
-        answer = fcntl.fcntl(self._handle, fcntl.F_OFD_GETLK, _range(fcntl.F_WRLCK, byte))
-        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+        answer = self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, byte)
+        return answer is not None and bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    def _call(self, command: int, kind: int, byte: int) -> bytes | None:
+        """Make the system call; None where the file system has no locks."""
+        try:
+            return fcntl.fcntl(self._handle, command, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            warn_once(
+                f"the file system of the study directory has no locks ({error.strerror}); "
+                "run only one `autotune study` or `snakemake` of a study at a time"
+            )
+            return None
 
     @contextlib.contextmanager
     def holding(self, byte: int) -> Iterator[None]:
@@ -203,6 +222,10 @@ class LockFile:
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid
 
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
-def _range(kind: int, byte: int) -> bytes:
-    return _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0)
+
+@functools.cache
+def warn_once(sentence: str) -> None:
+    """Warn of something the first time only."""
+    warnings.warn(sentence, stacklevel=3)
