@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import statistics
@@ -78,6 +79,7 @@ class Packer:
 
     def __init__(self, store: StudyDir, config: StudyConfig, slots: int) -> None:
         self._store, self._config, self._slots = store, config, slots
+        self._sizes = store.result_sizes()  # once: with 100,000 results it takes half a second
         self.pending_batches = self.done = 0
         self.notes: list[str] = []
 
@@ -112,11 +114,10 @@ class Packer:
 
     def _settled(self, *, write: bool) -> list[Batch]:
         """Return the batches whose output still holds; remove the output of the others, so that they run again."""
-        sizes = self._store.result_sizes()
         settled = []
         for name, record in self._store.batch_records().items():
             batch = Batch(name)
-            if is_settled(record, self._config, sizes, batch):
+            if is_settled(record, self._config, self._sizes, batch):
                 settled.append(batch)
             else:
                 self._note_damage(batch)
@@ -157,6 +158,6 @@ class Packer:
         return auto_size(pending or trials, self._slots, measured), measured
 
     def _measured_s(self) -> float | None:
-        found = (self._result(number) for number in list(self._store.result_sizes())[:100])
+        found = (self._result(number) for number in itertools.islice(self._sizes, 100))
         times = [result.duration_s for result in found if result is not None]
         return round(statistics.median(times), 6) if times else None

@@ -132,6 +132,11 @@ def described() -> Iterator[tuple[str, Kind, str, str | float | None]]:
 def _check_together(config: StudyConfig) -> None:
     if config.objective and config.command:
         raise InvalidStudy("a study must have `objective` or `command`, got both; remove one of them")
+    if "{" in config.log_dir or "}" in config.log_dir:
+        raise InvalidStudy(
+            f"`log_dir` must have no braces, which Snakemake takes for wildcards, got {config.log_dir!r}; "
+            "name another folder"
+        )
     if config.trial_timeout is not None and config.isolation == "none":
         raise InvalidStudy("`trial_timeout` needs a process to end: set `isolation` to 'trial' or 'worker', got 'none'")
     _check_nodes(config)
@@ -149,7 +154,7 @@ def _check_together(config: StudyConfig) -> None:
 
 def _check_nodes(config: StudyConfig) -> None:
     nodes = config.resource("nodes")
-    if config.resource("gpus") % nodes:
+    if nodes > 1 and config.resource("gpus") % nodes:  # on one node a part of a GPU will do
         raise InvalidStudy(
             f"`resources.gpus` must be a multiple of `resources.nodes` ({nodes}), got {config.resource('gpus')}; "
             "it counts the GPUs of all nodes"

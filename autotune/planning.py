@@ -90,6 +90,7 @@ def make_plan(
         if fresh:
             archived = store.archive()
             store.make()
+        store.remove_strays(lock)
         plan = _Planner(store, config, space, searcher, wanted, _existing(store), slots).run(write=True)
         plan.archived = None if archived is None else str(archived)
         return plan

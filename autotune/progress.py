@@ -42,6 +42,13 @@ class Progress:
             self._said = now
             print(f"{summary.done} of {summary.trials} trials done, {_best(summary)}", file=sys.stderr, flush=True)
 
+    def say(self, sentence: str) -> None:
+        """Print a line beside the bar."""
+        if self._bar is not None:
+            self._bar.console.print(sentence, markup=False, highlight=False)
+        else:
+            print(sentence, file=sys.stderr, flush=True)
+
     def _show_bar(self, summary: Summary) -> None:
         if self._bar is None:
             from rich.console import Console

@@ -19,6 +19,7 @@ from autotune.records import Result, TrialConfig
 
 PLAN_LOCK = 1 << 60
 AGGREGATE_LOCK = PLAN_LOCK + 1
+CONTROLLER_LOCK = PLAN_LOCK + 2  # held by the one `autotune study` that runs a study on SLURM
 _BATCH_LOCKS = 1 << 61  # trial numbers are locked at their own number, batches at this plus their first trial's
 
 _BATCH_NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})")
@@ -57,6 +58,7 @@ class StudyDir:
         self.trials_file = self._path("trials.csv")
         self.best_file = self._path("best.json")
         self.lock_file = self._path("lock")
+        self.cancel_file = self._path("cancel")  # `autotune cancel` asks a running `autotune study` to end
         self.snakemake_log = self._path("logs", "snakemake.log")
         self._configs = self._path("configs")
         self._trials = self._path("trials")
@@ -123,6 +125,17 @@ class StudyDir:
         """Remove a batch's output, so that Snakemake runs its job again."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.batch_file(batch))
+
+    def remove_strays(self, lock: LockFile) -> None:
+        """Remove what killed writers left of batches: of two, the second may be done before the first dies."""
+        for name in os.listdir(self._path("batches")):
+            batch_name = name.removeprefix(".").removesuffix(".json.tmp")
+            if name == f".{batch_name}.json.tmp" and _BATCH_NAME.fullmatch(batch_name):
+                byte = _BATCH_LOCKS + Batch(batch_name).numbers.start
+                if lock.acquire(byte):  # else it is being written at this moment
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(self._path("batches", name))
+                    lock.release(byte)
 
     # Reading
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from autotune.errors import AutotuneError, NoCompleteTrial
 
@@ -25,6 +27,28 @@ def run_command(name: str, module_name: str, argv: list[str]) -> int:
     )
     module.add_arguments(parser)
     warnings.showwarning = _show_warning
+    if getattr(module, "ENDS_AT_ONCE", False):
+        _end_at_once(module, parser, argv)
+    return _status(module, parser, argv)
+
+
+def _end_at_once(module: Any, parser: argparse.ArgumentParser, argv: list[str]) -> NoReturn:
+    """Run the command and end this process: threads that an objective left would keep it for ever."""
+    status = 70
+    try:
+        status = _status(module, parser, argv)
+    except SystemExit as error:  # argparse has said what is wrong
+        status = error.code if isinstance(error.code, int) else 2
+    except BaseException:  # noqa: BLE001  # a fault of the program: as the interpreter would
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # an objective may have closed it
+                stream.flush()
+        os._exit(status)
+
+
+def _status(module: Any, parser: argparse.ArgumentParser, argv: list[str]) -> int:
     try:
         if getattr(module, "PASS_THROUGH", False):
             return int(module.run(*parser.parse_known_args(argv)))

@@ -7,13 +7,14 @@ import os
 
 from autotune.cli.command import add_log_dir
 from autotune.execution.outcome import Stopped
-from autotune.execution.runner import exit_now, run_batch
+from autotune.execution.runner import run_batch
 from autotune.storage import StudyDir
 
 HELP = "Run the trials of one batch that are not settled yet, one after another; Snakemake calls this."
 EPILOG = """example:
   autotune run-batch 00000-00003-1a2b3c4d --log-dir .autotune
 """
+ENDS_AT_ONCE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See command.run_command."""
     try:
-        status = run_batch(StudyDir(args.log_dir), args.batch, _runtime_s(args.runtime))
+        return run_batch(StudyDir(args.log_dir), args.batch, _runtime_s(args.runtime))
     except Stopped as stopped:
         print("told to end; finished trials are kept, the one in flight runs again", flush=True)
-        status = 128 + stopped.signal
-    exit_now(status)
-    return status
+        return 128 + stopped.signal
 
 
 def _runtime_s(minutes: float | None) -> float | None:

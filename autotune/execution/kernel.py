@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import select
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from autotune.files import read_bytes
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_TRACKER_S = 2.0
 
 
 @functools.cache
@@ -76,17 +79,52 @@ def signal_name(number: int) -> str:
     return f"signal {number}"
 
 
-def end_orphans() -> None:
-    """Kill what a trial's processes left behind: as the subreaper, this process has inherited it."""
-    me = os.getpid()
+def end_orphans(*, trackers: bool = True) -> None:
+    """Kill what a trial's processes left behind: as the subreaper, this process has inherited it.
+
+    Args:
+        trackers: resource trackers too; otherwise they are left to see that this process ends, and to clean up then.
+    """
     for _ in range(100):  # a killed orphan's own children are inherited in turn
-        try:
-            orphans = [int(pid) for pid in read_bytes(f"/proc/{me}/task/{me}/children").split()]
-        except FileNotFoundError:
-            return
+        orphans = [pid for pid in _children() if trackers or not _is_tracker(pid)]
         if not orphans:
             return
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+
+
+def wait_for_trackers(child: int) -> None:
+    """Let the resource trackers of a child that is dead (and not waited for yet) remove what it has shared.
+
+    They are Python's, of ``multiprocessing`` and joblib: when all who share are gone, they remove semaphores and shared
+    memory, which would otherwise stay in ``/dev/shm`` for ever.
+    """
+    others = [pid for pid in _children() if pid != child]
+    trackers = [pid for pid in others if _is_tracker(pid)]
+    if not trackers:
+        return
+    for pid in set(others) - set(trackers):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _TRACKER_S
+    for pid in trackers:
+        with contextlib.suppress(OSError):
+            handle = os.pidfd_open(pid)
+            select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+            os.close(handle)
+
+
+def _children() -> list[int]:
+    me = os.getpid()
+    try:
+        return [int(pid) for pid in read_bytes(f"/proc/{me}/task/{me}/children").split()]
+    except FileNotFoundError:
+        return []
+
+
+def _is_tracker(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"resource_tracker" in read_bytes(f"/proc/{pid}/cmdline")
+    return False

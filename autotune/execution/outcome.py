@@ -37,7 +37,7 @@ class ObjectiveCrashed(Exception):
 def call_objective(objective: Objective, trial: Trial, metric: str) -> Outcome:
     """Call the objective and say what came of it; only Stopped and the user's Ctrl-C pass through."""
     process, threads = os.getpid(), _threads()
-    with _same_folder():
+    with _same_surroundings():
         try:
             returned = objective(dict(trial.params), trial)
             _end_if_forked(process, 0)
@@ -126,7 +126,7 @@ def _sentence(error: BaseException) -> str:
 
 def _shortened(text: str) -> str:
     text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written to a file
-    return text if len(text) <= _ERROR_CHARS else f"{text[: _ERROR_CHARS - 20]} ... ({len(text)} characters)"
+    return text if len(text) <= _ERROR_CHARS else f"{text[: _ERROR_CHARS - 40]} ... ({len(text)} characters)"
 
 
 def _traceback(error: BaseException) -> str:
@@ -152,16 +152,15 @@ def _is_from_keyboard() -> bool:
 
 
 @contextlib.contextmanager
-def _same_folder() -> Iterator[None]:
-    """Go back to the working directory afterwards: the study's own paths are relative to it."""
-    try:
+def _same_surroundings() -> Iterator[None]:
+    """Undo what would harm later trials: the study's own paths are relative to the working directory."""
+    streams, folder = (sys.stdout, sys.stderr), ""
+    with contextlib.suppress(FileNotFoundError):  # it was removed
         folder = os.getcwd()
-    except FileNotFoundError:  # it was removed
-        yield
-        return
     try:
         yield
     finally:
+        sys.stdout, sys.stderr = streams
         with contextlib.suppress(OSError):
             os.chdir(folder)
 

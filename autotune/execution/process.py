@@ -20,17 +20,18 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from autotune.execution.kernel import adopt_orphans, die_with_parent, end_orphans, signal_name
+from autotune.execution.kernel import adopt_orphans, die_with_parent, end_orphans, signal_name, wait_for_trackers
 from autotune.execution.outcome import Objective, call_objective, failure
 from autotune.execution.trial import Trial
 from autotune.records import FAILED, Outcome, TrialConfig
 from autotune.storage import StudyDir
 
-_CHECK_S = 0.25  # how often the size of a running trial's output is looked at
 _HEADER = struct.Struct("<q")
 _LOST = 70  # exit status of a child that could not answer
 
 Request = tuple[TrialConfig, int]  # what to run, and which attempt it is
+Receive = Callable[[], Request | None]
+Answer = Callable[[Outcome], None]
 
 
 class Worker:
@@ -68,9 +69,13 @@ class Worker:
         """Run one attempt of a trial."""
         if self._child is not None and not self._child.is_alive():
             self.close()
-        self._child = child = self._child or _Child(self._serve)
+        log = _Log(self._store.stdout_file(config.number), self._max_log_bytes)
         try:
-            outcome = self._wait(child, config, attempt)
+            if self._child is None:
+                self._child = _Child(self._serve, (config, attempt), log)
+            else:
+                self._child.send((config, attempt), log)
+            outcome = self._wait(self._child, log)
         except BaseException:
             self.close(self._grace_s)  # the job is told to end: the trial may save what it has, then ends too
             raise
@@ -85,75 +90,105 @@ class Worker:
             child.end(grace_s)
             end_orphans()
 
-    def _wait(self, child: _Child, config: TrialConfig, attempt: int) -> Outcome:
+    def _wait(self, child: _Child, log: _Log) -> Outcome:
         started = time.monotonic()
-        child.send((config, attempt))
-        stdout = self._store.stdout_file(config.number)
         while True:
             left = None if self._timeout_s is None else self._timeout_s - (time.monotonic() - started)
             if left is not None and left <= 0:
                 self.close(self._grace_s)
                 return failure("timeout", f"the trial took longer than its trial_timeout of {self._timeout_s:g} s")
-            outcome = child.answer(_CHECK_S if left is None else min(left, _CHECK_S))
-            if self._is_too_long(stdout):
+            outcome = child.answer(left)
+            if log.is_full:
                 self.close()
-                os.truncate(stdout, self._max_log_bytes)
                 limit = self._max_log_bytes / 1e6
                 return failure(
-                    "exception", f"the trial printed more than max_log_mb ({limit:g} MB); {stdout} has the beginning"
+                    "exception", f"the trial printed more than max_log_mb ({limit:g} MB); {log.path} has the beginning"
                 )
             if outcome is not None:
                 return outcome
 
-    def _is_too_long(self, path: str) -> bool:
-        try:
-            return os.stat(path).st_size > self._max_log_bytes
-        except FileNotFoundError:
-            return False
-
-    def _serve(self, receive: Callable[[], Request | None], answer: Callable[[Outcome], None]) -> None:
-        """Run trials in the child until the parent closes the pipe."""
-        streams = sys.stdout, sys.stderr
-        while (request := receive()) is not None:
+    def _serve(self, first: Request, output: int, receive: Receive, answer: Answer) -> None:
+        """Run trials in the child, the one that it was made for first, until the parent closes the pipe."""
+        request: Request | None = first
+        while request is not None:
             config, attempt = request
-            sys.stdout, sys.stderr = streams  # the trial before may have put others in their place
+            os.dup2(output, 1)
+            os.dup2(output, 2)
             trial = Trial(config, attempt, self._store, self._metric, own_process=True)
-            path = self._store.stdout_file(config.number)
-            _print_to(path)
             outcome = call_objective(self._objective, trial, self._metric)
             if outcome.traceback:
                 with contextlib.suppress(Exception):  # the objective may have closed it
                     print(outcome.traceback, file=sys.stderr)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trial may have asked to be told with `on_stop`
-            _print_to(os.devnull)
-            _remove_if_empty(path)
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):  # and may have replaced it
+                    stream.flush()
             answer(outcome)
+            request = receive()
+
+
+class _Log:
+    """The file that takes what one attempt of a trial prints; there is none where it prints nothing.
+
+    To make and remove a file and its folder for nothing would be a quarter of what a trial costs.
+    """
+
+    def __init__(self, path: str, max_bytes: int) -> None:
+        self.path = path
+        self.is_full = False
+        self._left = max_bytes
+        self._handle: int | None = None
+        with contextlib.suppress(OSError):  # what an earlier attempt has left
+            os.unlink(path)
+            os.rmdir(os.path.dirname(path))
+
+    def write(self, data: bytes) -> None:
+        """Append, up to the limit; what a full disk has no room for is lost, and the trial goes on."""
+        self.is_full = self.is_full or len(data) > self._left
+        left = memoryview(data)[: self._left]
+        self._left -= len(left)
+        with contextlib.suppress(OSError):
+            if self._handle is None:
+                os.makedirs(os.path.dirname(self.path), exist_ok=True)
+                self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            while left:
+                left = left[os.write(self._handle, left) :]
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
 
 class _Child:
-    """The process and the two pipes to it."""
+    """The process and the pipes to it: requests, answers, and what it prints."""
 
-    def __init__(self, serve: Callable[[Callable[[], Request | None], Callable[[Outcome], None]], None]) -> None:
+    def __init__(self, serve: Callable[[Request, int, Receive, Answer], None], first: Request, log: _Log) -> None:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
+        self._output, output = os.pipe()
+        self._log = log
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._requests)
-            os.close(self._answers)
-            _be_child(parent, lambda: serve(lambda: _receive(requests), lambda outcome: _send(answers, outcome)))
-        os.close(requests)
-        os.close(answers)
+            for handle in (self._requests, self._answers, self._output):
+                os.close(handle)
+            _be_child(parent, lambda: serve(first, output, lambda: _receive(requests), lambda it: _send(answers, it)))
+        for handle in (requests, answers, output):
+            os.close(handle)
         self._exit = os.pidfd_open(self.pid)
         self._reaped = False
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
         self._poll.register(self._exit, select.POLLIN)
+        self._poll.register(self._output, select.POLLIN)
 
-    def send(self, request: Request) -> None:
+    def send(self, request: Request, log: _Log) -> None:
         config, attempt = request
+        self._log.close()
+        self._log = log
         with contextlib.suppress(BrokenPipeError):  # it is dead: answer() says so
             _write(self._requests, {"config": config.to_dict(), "attempt": attempt})
 
@@ -161,14 +196,38 @@ class _Child:
         """Return whether the process runs."""
         return not _is_readable(self._exit, 0)
 
-    def answer(self, timeout_s: float) -> Outcome | None:
-        """Return the outcome of the trial that was sent, or None if there is none in this time."""
-        ready = {handle for handle, _ in self._poll.poll(timeout_s * 1000)}
+    def answer(self, timeout_s: float | None) -> Outcome | None:
+        """Return the outcome of the trial that was sent, or None: the time is over, or it has printed something."""
+        ready = self._ready(timeout_s)
         if self._answers in ready:
             record = _read(self._answers)
             if record is not None:
+                self._take_rest()
                 return Outcome(**record)
         return self._crash() if ready else None
+
+    def _ready(self, timeout_s: float | None) -> set[int]:
+        """Wait for something; what the trial printed is taken here, which of the others are readable is returned."""
+        ready = {handle for handle, _ in self._poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        if self._output in ready:
+            ready.remove(self._output)
+            self._take()
+        return ready
+
+    def _take(self) -> None:
+        data = os.read(self._output, 1 << 16)
+        if data:
+            self._log.write(data)
+        else:  # nobody can print any more
+            self._poll.unregister(self._output)
+
+    def _take_rest(self) -> None:
+        """Take what was printed before the answer, or before the end."""
+        while not self._log.is_full and _is_readable(self._output, 0):
+            data = os.read(self._output, 1 << 16)
+            if not data:
+                return
+            self._log.write(data)
 
     def _crash(self) -> Outcome:
         if not _is_readable(self._exit, 1.0):  # it closed its end of the pipe, but goes on
@@ -187,12 +246,21 @@ class _Child:
         os.close(self._requests)  # an idle child ends by itself
         if grace_s:
             self._signal(signal.SIGTERM)
-            _is_readable(self._exit, grace_s)
+            self._poll.unregister(self._answers)
+            deadline = time.monotonic() + grace_s
+            while self._exit not in self._ready(grace_s) and (grace_s := deadline - time.monotonic()) > 0:
+                pass  # it prints
+        if not self._reaped:
+            os.kill(self.pid, signal.SIGKILL)
+            _is_readable(self._exit, 10.0)
+            wait_for_trackers(self.pid)
         self._signal(signal.SIGKILL)
         if not self._reaped:
             os.waitpid(self.pid, 0)
-        os.close(self._answers)
-        os.close(self._exit)
+        self._take_rest()
+        self._log.close()
+        for handle in (self._answers, self._output, self._exit):
+            os.close(handle)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -236,31 +304,6 @@ def _read_nothing() -> None:
     os.dup2(null, 0)
     if null > 0:
         os.close(null)
-
-
-def _print_to(path: str) -> None:
-    """Send all that this process prints, by Python or below it, to a file."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # an objective may have replaced or closed it
-            stream.flush()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    try:
-        handle = os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle = os.open(path, flags, 0o666)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    if handle > 2:  # else an objective had closed the standard ones
-        os.close(handle)
-
-
-def _remove_if_empty(path: str) -> None:
-    """Leave no empty log, and no empty folder, of a trial that printed and kept nothing."""
-    with contextlib.suppress(OSError):
-        if os.stat(path).st_size == 0:
-            os.unlink(path)
-            os.rmdir(os.path.dirname(path))
 
 
 def _receive(handle: int) -> Request | None:

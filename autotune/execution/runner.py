@@ -6,13 +6,13 @@ import contextlib
 import os
 import platform
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from autotune import __version__
 from autotune.errors import UnreadableFile
+from autotune.execution.kernel import adopt_orphans, end_orphans
 from autotune.execution.objective import load_objective
 from autotune.execution.outcome import Objective, Stopped, call_objective
 from autotune.execution.slots import devices_of, share_out
@@ -209,7 +209,9 @@ def environment_digest() -> str:
 @contextlib.contextmanager
 def _executor(objective: Objective, store: StudyDir, study: dict[str, Any]) -> Any:
     if study["isolation"] == "none":
+        adopt_orphans()
         yield in_process(objective, store, study["metric"])
+        end_orphans(trackers=False)
         return
     from autotune.execution.process import Worker
 
@@ -279,10 +281,3 @@ def _batch_record(
 def _listed(numbers: list[int]) -> str:
     shown = ", ".join(str(number) for number in numbers[:20])
     return shown + (f" and {len(numbers) - 20} more" if len(numbers) > 20 else "")
-
-
-def exit_now(status: int) -> None:
-    """End the process at once: threads that an objective left would keep it for ever."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

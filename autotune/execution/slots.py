@@ -64,17 +64,20 @@ def devices_of(slot: int, gpus: float, devices: str | None) -> str | None:
 
 
 def _fork(slot: int, source: int, sink: int, run: Run) -> int:
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         os.close(sink)
-        _be_slot(slot, source, run)
+        _be_slot(slot, source, run, parent)
     return child
 
 
-def _be_slot(slot: int, source: int, run: Run) -> NoReturn:
+def _be_slot(slot: int, source: int, run: Run, parent: int) -> NoReturn:
     status = 1
     try:
         die_with_parent()
+        if os.getppid() != parent:  # it died before the death signal was asked for
+            os._exit(status)
         run(slot, _taken(source))
         status = 0
     except Stopped as stopped:

@@ -2,9 +2,12 @@
 
     python tests/chaos/chaos.py --studies 20 --kills 200 --seed 1
 
-What a kill is entitled to: that of a batch's job, or of a trial, to one more execution of one trial of that batch, which
-was in flight; that of Snakemake, of `autotune study` or of `autotune aggregate` to none. Everything else that is executed
-again, and every difference from the same study undisturbed, is a fault.
+What a kill is entitled to: that of a batch's job, or of a trial, to one more execution of one trial of that batch, the
+one in flight (of as many as the job has slots); that of Snakemake, of `autotune study` or of `autotune aggregate` to
+none. Everything else that is executed again, and every difference from the same study undisturbed, is a fault.
+
+Moments are chosen by chance, by what is on disk (so many configs, so many results, `autotune aggregate` at work), and
+by a fuse (inject/sitecustomize.py): a process dies right before it renames a temporary file, whole or half, into place.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import collections
 import contextlib
 import csv
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -41,6 +45,7 @@ from autotune import snakemake  # noqa: E402
 from autotune.batching import is_settled  # noqa: E402
 from autotune.config import load_config  # noqa: E402
 from autotune.errors import AutotuneError, UnreadableFile  # noqa: E402
+from autotune.files import read_record  # noqa: E402
 from autotune.storage import StudyDir  # noqa: E402
 
 PHASES = ("planning", "running", "aggregating")
@@ -48,6 +53,8 @@ KINDS = ("study", "snakemake", "batch", "trial", "aggregate", "group", "tree")
 _RUN_LIMIT_S = 180.0  # a run that takes longer hangs
 _DEATH_S = 5.0  # how long what a killed process leaves behind may live
 _RUNS_WITHOUT_KILL = 8  # a study that is not done by then never will be
+_PLANNING_KILLS = 2  # in one study, at most
+_AGGREGATING_KILLS = 2  # that are kept back until all trials have an outcome
 _TIMES = ("duration_s", "attempt", "host", "gpus", "started_at")
 
 
@@ -72,7 +79,7 @@ class Start:
     attempt: int
     pid: int
     failed: bool = False
-    ended: bool = False
+    ended: int | None = None  # offset of its end, where it came to one
 
 
 @dataclass
@@ -105,6 +112,7 @@ class Chaos:
 
     def __init__(self, shape: Shape, folder: Path, chance: random.Random, kills: int) -> None:
         self.shape, self.folder, self.chance, self.wanted = shape, folder, chance, kills
+        self.slots = int(shape.options.get("slots_per_job", 1))  # trials that a job has in flight
         self.mark = f"CHAOS_MARK={uuid.uuid4().hex}"
         self.log = folder.with_suffix(".log")
         self.fuse = folder.with_suffix(".fuse")
@@ -128,29 +136,30 @@ class Chaos:
     # Running
 
     def run(self) -> Report:
-        """Run and kill until the study is done, then look for faults."""
+        """Run and kill until the study is done; leave no process."""
+        try:
+            self._run_until_done()
+        finally:
+            for process in processes.stop_all(self.mark):
+                self.report.other.append(f"process {process.pid} was left: {process.argv}")
+                with contextlib.closing(Handle(process, self.mark)) as handle:
+                    handle.send(signal.SIGKILL)
+        return self.report
+
+    def _run_until_done(self) -> None:
         unkilled = 0
         while unkilled < _RUNS_WITHOUT_KILL:
             killed = len(self.kills)
             status = self._run_once()
-            if status is None:
-                break
-            if status == 0:
-                # What earlier kills orphaned may be at work still: the study is done when it is the last run's word.
-                if processes.find(self.mark):
-                    left = processes.wait_for_none(self.mark, _RUN_LIMIT_S)
-                    self.report.other += [f"process {item.pid} is still there: {item.argv}" for item in left]
-                    status = 1 if not left else 0
-                if status == 0:
-                    break
+            # What earlier kills orphaned may be at work still: then the study is done when a run after them says so.
+            is_last = not processes.find(self.mark)
+            if status is None or (status == 0 and is_last):
+                return
+            if status == 0 and (left := processes.wait_for_none(self.mark, _RUN_LIMIT_S)):
+                self.report.other += [f"process {item.pid} is still there: {item.argv}" for item in left]
+                return
             unkilled = unkilled + 1 if len(self.kills) == killed else 0
-        else:
-            self.report.other.append(f"not done after {_RUNS_WITHOUT_KILL} runs that nobody disturbed")
-        for process in processes.stop_all(self.mark):
-            self.report.other.append(f"process {process.pid} was left: {process.argv}")
-            with contextlib.closing(Handle(process, self.mark)) as handle:
-                handle.send(signal.SIGKILL)
-        return self.report
+        self.report.other.append(f"not done after {_RUNS_WITHOUT_KILL} runs that nobody disturbed")
 
     def _run_once(self) -> int | None:
         """Start the command, kill what chance says, return the exit status; None where it hangs."""
@@ -209,12 +218,18 @@ class Chaos:
     def _strike(self, run: subprocess.Popen[bytes]) -> None:
         """Wait for the moment that chance and the phase name, then kill."""
         phase = self._phase()
+        of_phase = sum(kill.phase == phase for kill in self.kills)
+        is_kept_back = phase != "aggregating" and len(self.kills) >= self.wanted - _AGGREGATING_KILLS
+        if is_kept_back or (phase == "planning" and of_phase >= _PLANNING_KILLS):
+            self._sleep(run, 0.01)
+            return
         getattr(self, f"_strike_{phase}")(run)
         self._look_at_fuse()
 
     def _strike_planning(self, run: subprocess.Popen[bytes]) -> None:
         if self.chance.random() < 0.4:
-            return self._burn(run, r"/(configs/trial_00\d[0-9]7|batches/index|study)\.json$", "planning")
+            self._burn(run, r"/(configs/trial_00\d[0-9]7|batches/index|study)\.json$", "planning")
+            return
         wanted = self.chance.randrange(self._count("configs"), TRIALS + 5)
         while run.poll() is None and self._count("configs") <= wanted and self._phase() == "planning":
             pass
@@ -224,43 +239,46 @@ class Chaos:
     def _strike_running(self, run: subprocess.Popen[bytes]) -> None:
         if self.chance.random() < 0.2:
             pattern = self.chance.choice((r"/trials/trial_00\d\d[0-9]\.json$", r"/batches/\d+-\d+-\w+\.json$"))
-            return self._burn(run, pattern, "running")
+            self._burn(run, pattern, "running")
+            return
         if self.chance.random() < 0.15:  # at any moment, start-up included
             self._sleep(run, self.chance.uniform(0.0, 3.0))
         else:
             wanted = self._count("trials") + self.chance.randrange(1, 22)
+            if self.kills and self.kills[-1].kind == "study":  # let the orphaned Snakemake and the new one overlap
+                wanted += 40
             deadline = time.monotonic() + 20
             while run.poll() is None and self._count("trials") < min(wanted, TRIALS) and time.monotonic() < deadline:
                 time.sleep(0.002)
             self._sleep(run, self.chance.uniform(0.0, 0.05))
-        kinds = ["study", "snakemake", "batch", "batch", "group", "tree"] + ["trial", "trial"] * self.lone_trials
+        kinds = ["study", "study", "snakemake", "snakemake", "batch", "batch", "group", "tree"]
+        kinds += ["trial", "trial"] * self.lone_trials
         if run.poll() is None:
             self._kill(self.chance.choice(kinds), run, self._phase())
-        return None
 
     def _strike_aggregating(self, run: subprocess.Popen[bytes]) -> None:
         if self.chance.random() < 0.4:
-            return self._burn(run, r"/(trials\.csv|scalars\.csv|best\.json|\d+-\d+-\w+\.json)$", "aggregating")
+            self._burn(run, r"/(trials\.csv|scalars\.csv|best\.json|\d+-\d+-\w+\.json)$", "aggregating")
+            return
         while run.poll() is None and not any(item.role == "aggregate" for item in processes.find(self.mark)):
             time.sleep(0.005)
         self._sleep(run, self.chance.uniform(0.0, 1.0))
         if run.poll() is None:
             kinds = ("aggregate", "aggregate", "study", "snakemake", "group", "tree")
             self._kill(self.chance.choice(kinds), run, "aggregating")
-        return None
 
     def _sleep(self, run: subprocess.Popen[bytes], seconds: float) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(seconds)
 
     def _burn(self, run: subprocess.Popen[bytes], pattern: str, phase: str) -> None:
-        """Have the next process that renames such a file into place die right before, its temporary file whole or half."""
+        """Have the next process that renames such a file into place die right before it does."""
         self._armed = Kill("", phase, self._position(), outcomes=self._outcomes())
         self._armed.before = self._position()
         temporary = self.fuse.with_suffix(".new")
         temporary.write_text(f"{pattern}\n{self.chance.choice(('half', 'whole'))}\n")
         os.replace(temporary, self.fuse)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 6
         while run.poll() is None and self.fuse.exists() and time.monotonic() < deadline:
             time.sleep(0.005)
         with contextlib.suppress(FileNotFoundError):
@@ -283,29 +301,36 @@ class Chaos:
         burnt.unlink()
         kill.kind = next((name for name in ("batch", "aggregate", "study") if name in " ".join(argv)), "study")
         if kill.kind == "batch":
-            kill.hit = [processes.trials_of(argv)]
+            kill.hit = [processes.trials_of(argv)] * self.slots
         kill.note = "at a rename"
         kill.after = self._position()
         self.kills.append(kill)
+        self._look_at_files(kill)
 
     def _kill(self, kind: str, run: subprocess.Popen[bytes], phase: str) -> None:
         """Stop the victims, note what is on disk, kill them, and wait until all below them is dead as well."""
         if kind in ("group", "tree"):
             victims = self._stop_group(run) if kind == "group" else processes.stop_all(self.mark)
-            hit = [victim.trials for victim in victims if victim.role == "batch"]
+            hit = [victim.trials for victim in victims if victim.role == "batch"] * self.slots
         else:
-            there = [item for item in processes.find(self.mark) if item.role == kind]
+            roles = {"trial": ("trial", "slot")}.get(kind, (kind,))
+            there = [item for item in processes.find(self.mark) if item.role in roles]
             if not there:
                 return
             victims = [self.chance.choice(there)]
-            hit = [victims[0].trials] if kind in ("batch", "trial") else []
+            hit = [victims[0].trials] * {"batch": self.slots, "trial": 1}.get(kind, 0)
             if kind == "trial" and not hit[0]:  # the program of a command: its runner's command line names the batch
                 hit = [self._batch_above(victims[0])]
         everybody = processes.find(self.mark)
         deep = {below.pid: below for victim in victims for below in processes.below(victim, everybody)}
         if kind in ("study", "snakemake", "aggregate", "group"):
             deep = {victim.pid: victim for victim in victims}
-            deep |= {child.pid: child for item in victims if item.role == "batch" for child in processes.below(item, everybody)}
+            deep |= {
+                child.pid: child
+                for item in victims
+                if item.role == "batch"
+                for child in processes.below(item, everybody)
+            }
         handles = [Handle(item, self.mark) for item in deep.values()]
         of_victims = [handle for handle in handles if handle.process.pid in {victim.pid for victim in victims}]
         sent = [handle.send(signal.SIGSTOP) for handle in of_victims]
@@ -320,6 +345,7 @@ class Chaos:
         kill.after = self._position()
         if any(sent):
             self.kills.append(kill)
+            self._look_at_files(kill)
 
     def _stop_group(self, run: subprocess.Popen[bytes]) -> list[Process]:
         if run.poll() is None:
@@ -330,6 +356,20 @@ class Chaos:
         by_pid = {item.pid: item for item in processes.find(self.mark)}
         parent = by_pid.get(process.parent)
         return range(0) if parent is None else parent.trials
+
+    def _look_at_files(self, kill: Kill) -> None:
+        """Check that at this moment, whoever is dead, every file that is there is whole."""
+        names = [os.path.join(self.store.root, name) for name in ("study.json", "best.json")]
+        for folder in ("configs", "batches", "trials"):
+            with contextlib.suppress(FileNotFoundError), os.scandir(os.path.join(self.store.root, folder)) as entries:
+                names += [entry.path for entry in entries if not entry.name.startswith(".")]
+        for name in names:
+            try:
+                read_record(name)
+            except FileNotFoundError:
+                pass
+            except UnreadableFile as error:
+                self.report.corrupt.append(f"after a kill ({kill.kind}): {error}")
 
     def _position(self) -> int:
         return self.log.stat().st_size
@@ -348,7 +388,7 @@ def read_log(path: Path) -> tuple[dict[int, list[Start]], int]:
             starts[int(number)].append(Start(offset, int(attempt), int(pid)))
         else:
             last = next(start for start in reversed(starts[int(number)]) if start.pid == int(pid))
-            last.failed, last.ended = what == b"fail", True
+            last.failed, last.ended = what == b"fail", offset
         offset += len(line)
     return starts, sum(len(items) for items in starts.values())
 
@@ -361,7 +401,11 @@ def check_executions(chaos: Chaos) -> None:
     gaps = []
     for number, items in sorted(starts.items()):
         failures = 0
-        for first, second in zip(items, items[1:]):
+        for first, second in itertools.pairwise(items):
+            if first.ended is not None and first.ended > second.offset:
+                report.duplicated.append(
+                    f"trial {number} was executed by {first.pid} and {second.pid} at the same time"
+                )
             if first.failed and second.attempt == first.attempt + 1:
                 failures += 1
             else:
@@ -371,9 +415,12 @@ def check_executions(chaos: Chaos) -> None:
         for kill in chaos.kills:
             if number in kill.outcomes and any(start.offset >= kill.before for start in items):
                 report.wrong.append(f"trial {number} had an outcome at a kill ({kill.kind}), and started after it")
-    report.in_flight = len(gaps)
-    for number, first, second in _unmatched(gaps, slots):
-        report.wrong.append(f"trial {number} (pid {first.pid}, then {second.pid}) was executed again, and no kill hit it")
+    unmatched = _unmatched(gaps, slots)
+    report.in_flight = len(gaps) - len(unmatched)
+    for number, first, second in unmatched:
+        report.wrong.append(
+            f"trial {number} (pid {first.pid}, then {second.pid}) was executed again, and no kill hit it"
+        )
     report.lost += [f"trial {number} was never started" for number in range(TRIALS) if number not in starts]
 
 
@@ -402,7 +449,9 @@ def check_results(chaos: Chaos) -> None:
     """Check that every trial has one whole result that settles it."""
     report, store = chaos.report, chaos.store
     names = {os.path.basename(store.result_file(number)) for number in range(TRIALS)}
-    report.duplicated += [f"{name} in trials/" for name in sorted(set(os.listdir(chaos.folder / ".autotune/trials")) - names)]
+    report.duplicated += [
+        f"{name} in trials/" for name in sorted(set(os.listdir(chaos.folder / ".autotune/trials")) - names)
+    ]
     study = store.read_study()
     for number in range(TRIALS):
         try:
@@ -482,7 +531,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="at least so many, over all studies")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="studies of this shape alone: " + ", ".join(shape.name for shape in SHAPES))
-    parser.add_argument("--keep", action="store_true", help="keep the folder of every study, not of those at fault alone")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the folder of every study, not of those at fault alone"
+    )
     args = parser.parse_args()
     shapes = [shape for shape in SHAPES if args.only in (None, shape.name)]
     folder = Path(tempfile.mkdtemp(prefix="autotune-chaos-"))
@@ -500,11 +551,12 @@ def main() -> int:
         began = time.monotonic()
         report = chaos.run()
         check_executions(chaos)
-        for check in (check_results, check_directory, lambda chaos: check_tables(chaos, calm[shape.name])):
-            try:
-                check(chaos)
-            except (AutotuneError, OSError, ValueError) as error:
-                report.other.append(f"{type(error).__name__}: {error}")
+        try:
+            check_results(chaos)
+            check_tables(chaos, calm[shape.name])
+            check_directory(chaos)
+        except (AutotuneError, OSError, ValueError) as error:
+            report.other.append(f"{type(error).__name__}: {error}")
         reports.append(report)
         print(_line(number, report, time.monotonic() - began), flush=True)
         for fault in report.faults:
@@ -522,8 +574,8 @@ def main() -> int:
 
 def _line(number: int, report: Report, seconds: float) -> str:
     return (
-        f"{number:3d} {report.shape:20s} {len(report.kills):3d} kills {report.runs:3d} runs {report.executed:4d} executed "
-        f"{report.in_flight:3d} in flight {len(report.faults):2d} faults {seconds:6.1f} s"
+        f"{number:3d} {report.shape:20s} {len(report.kills):3d} kills {report.runs:3d} runs "
+        f"{report.executed:4d} executed {report.in_flight:3d} in flight {len(report.faults):2d} faults {seconds:6.1f} s"
     )
 
 

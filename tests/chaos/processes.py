@@ -16,7 +16,7 @@ _BATCH = re.compile(r"(\d+)-(\d+)-[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Process:
-    """A process, and what it does: study, snakemake, batch, trial, aggregate, other."""
+    """A process, and what it does: study, snakemake, batch, slot, trial, aggregate, other."""
 
     pid: int
     parent: int
@@ -68,7 +68,8 @@ def _with_role(process: Process, parent: Process | None) -> Process:
     argv = process.argv
     is_fork = parent is not None and parent.argv == argv  # not yet, or never, another program
     if "run-batch" in argv:
-        role = "trial" if is_fork or process.group == process.pid else "batch"
+        # A trial has a group of its own; a slot, which runs trials for the job that forked it, has not.
+        role = "trial" if process.group == process.pid else "slot" if is_fork else "batch"
     elif "program.py" in argv:
         role = "trial"
     elif is_fork:

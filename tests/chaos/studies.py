@@ -1,4 +1,4 @@
-"""The studies that chaos runs: every isolation, searcher and way with failures; and the objectives that log themselves."""
+"""The studies that chaos runs: every isolation, searcher and way with failures; objectives that log what they do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import time
 
 from autotune.errors import Infeasible
 
-FLAKY, BROKEN, BAD, LOGS = {flaky}, {broken}, {bad}, {logs}
+FLAKY, BROKEN, BAD, LOGS, PAUSE_S = {flaky}, {broken}, {bad}, {logs}, {pause_s}
 HANDLE = os.open(os.environ["CHAOS_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
 
@@ -34,7 +34,7 @@ def objective(params, trial):
     note("start", number, trial.attempt)
     if is_one_of(number, LOGS):
         trial.log("half", params["x"] / 2)
-    time.sleep(0.005 + number * 7919 % 26 / 1000)
+    time.sleep(PAUSE_S + number * 7919 % 26 / 1000)
     if is_one_of(number, BROKEN) or (is_one_of(number, FLAKY) and trial.attempt == 1):
         note("fail", number, trial.attempt)
         raise RuntimeError(f"trial {{number}} cannot work")
@@ -71,7 +71,10 @@ _GRID = {"x": {"type": "choice", "options": [n / 20 for n in range(20)]}, "k": {
 
 @dataclass(frozen=True)
 class Shape:
-    """A kind of study; of every ``n`` trials one is flaky (fails once), broken (always), bad (infeasible), or logs."""
+    """A kind of study; of every ``n`` trials one is flaky (fails once), broken (always), bad (infeasible), or logs.
+
+    Where trials are slow, what a killed Snakemake orphaned is still at work when the next one starts: they overlap.
+    """
 
     name: str
     options: dict[str, Any]
@@ -79,6 +82,7 @@ class Shape:
     broken: int = 0
     bad: int = 0
     logs: int = 0
+    pause_s: float = 0.005
     space: dict[str, Any] = field(default_factory=lambda: _SPACE)
 
     def planned_failures(self, number: int) -> int:
@@ -90,7 +94,8 @@ class Shape:
     def write(self, folder: Path) -> None:
         """Write the study file and the objective into the folder."""
         folder.mkdir(parents=True)
-        kinds = {"flaky": self.flaky, "broken": self.broken, "bad": self.bad, "logs": self.logs}
+        kinds: dict[str, float] = {"flaky": self.flaky, "broken": self.broken, "bad": self.bad, "logs": self.logs}
+        kinds["pause_s"] = self.pause_s
         (folder / "objective.py").write_text(OBJECTIVE.format(**kinds))
         (folder / "program.py").write_text(PROGRAM)
         study = {"max_trials": TRIALS, "trials_per_job": 25, "seed": 7, "space": self.space, **self.options}
@@ -100,15 +105,23 @@ class Shape:
 
 
 _RECORD = {"on_failure": "record", "attempts": 2}
+_SLOTS = {"trials_per_job": 50, "slots_per_job": 3}
 _COMMAND = "python -I -S program.py {trial_number} {x} {k}"
 
 SHAPES = (
-    Shape("trial-random", {"isolation": "trial", "algo": "random"}, logs=3),
+    Shape("trial-random", {"isolation": "trial", "algo": "random"}, logs=3, pause_s=0.03),
     Shape("worker-sobol-flaky", {"isolation": "worker", "algo": "sobol"}, flaky=20, logs=4),
-    Shape("none-lhs", {"isolation": "none", "algo": "lhs"}, bad=30, logs=5),
-    Shape("command-random", {"isolation": "trial", "algo": "random", "command": _COMMAND}),
     Shape("trial-grid-record", {"isolation": "trial", "algo": "grid", **_RECORD}, broken=25, logs=6, space=_GRID),
-    Shape("worker-auto-bad", {"isolation": "worker", "algo": "random", "trials_per_job": "auto"}, bad=10, logs=2),
+    Shape("none-lhs", {"isolation": "none", "algo": "lhs", "trials_per_job": 50}, bad=30, logs=5, pause_s=0.04),
+    Shape("command-random", {"isolation": "trial", "algo": "random", "command": _COMMAND}),
+    Shape(
+        "worker-auto-bad",
+        {"isolation": "worker", "algo": "random", "trials_per_job": "auto"},
+        bad=10,
+        logs=2,
+        pause_s=0.03,
+    ),
     Shape("none-sobol-record", {"isolation": "none", "algo": "sobol", **_RECORD}, broken=40, logs=7),
+    Shape("trial-slots-flaky", {"isolation": "trial", "algo": "lhs", **_SLOTS}, flaky=25, logs=4, pause_s=0.03),
     Shape("worker-grid-record", {"isolation": "worker", "algo": "grid", **_RECORD}, broken=30, bad=9, space=_GRID),
 )
