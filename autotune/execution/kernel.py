@@ -79,6 +79,22 @@ def signal_name(number: int) -> str:
     return f"signal {number}"
 
 
+def exit_handle(child: int, life: int) -> int:
+    """Return a file that becomes readable when a child ends.
+
+    Args:
+        child: the process.
+        life: the reading end of a pipe whose writing end the child holds. It serves before Linux 5.3 (RHEL 8), which
+            has no ``pidfd_open``; processes that the child leaves behind hold it too, so it is the second choice.
+    """
+    try:
+        handle = os.pidfd_open(child)
+    except (AttributeError, OSError):
+        return life
+    os.close(life)
+    return handle
+
+
 def end_orphans(*, trackers: bool = True) -> None:
     """Kill what a trial's processes left behind: as the subreaper, this process has inherited it.
 
@@ -110,7 +126,7 @@ def wait_for_trackers(child: int) -> None:
             os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + _TRACKER_S
     for pid in trackers:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):
             handle = os.pidfd_open(pid)
             select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
             os.close(handle)

@@ -20,7 +20,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from autotune.execution.kernel import adopt_orphans, die_with_parent, end_orphans, signal_name, wait_for_trackers
+from autotune.execution.kernel import (
+    adopt_orphans,
+    die_with_parent,
+    end_orphans,
+    exit_handle,
+    signal_name,
+    wait_for_trackers,
+)
 from autotune.execution.outcome import Objective, call_objective, failure
 from autotune.execution.trial import Trial
 from autotune.records import FAILED, Outcome, TrialConfig
@@ -167,18 +174,19 @@ class _Child:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         self._output, output = os.pipe()
+        life, life_of_child = os.pipe()
         self._log = log
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            for handle in (self._requests, self._answers, self._output):
+            for handle in (self._requests, self._answers, self._output, life):
                 os.close(handle)
             _be_child(parent, lambda: serve(first, output, lambda: _receive(requests), lambda it: _send(answers, it)))
-        for handle in (requests, answers, output):
+        for handle in (requests, answers, output, life_of_child):
             os.close(handle)
-        self._exit = os.pidfd_open(self.pid)
+        self._exit = exit_handle(self.pid, life)
         self._reaped = False
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
