@@ -260,7 +260,7 @@ class _Child:
                 pass  # it prints
         if not self._reaped:
             os.kill(self.pid, signal.SIGKILL)
-            _is_readable(self._exit, 10.0)
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             wait_for_trackers(self.pid)
         self._signal(signal.SIGKILL)
         if not self._reaped:

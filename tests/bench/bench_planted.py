@@ -10,16 +10,25 @@ from autotune.bench import sdpa
 from autotune.bench.inputs import in_direction
 
 
+def sdpa_call(case, inputs):
+    return in_direction(case, inputs, sdpa.forward(case, str(inputs.q.device)))
+
+
 class Right:
     """PyTorch's own, under another name; the ones below change one thing."""
 
     packages = ()
+    install = "nothing to install"
+    recompiles = False
 
     def unsupported(self, case, device):
         return None
 
+    def forward(self, case, device):
+        return sdpa.forward(case, device)
+
     def prepare(self, case, inputs):
-        return sdpa.prepare(case, inputs)
+        return sdpa_call(case, inputs)
 
     def active(self):
         return nullcontext()
@@ -40,7 +49,7 @@ class NanGradient(Right):
     """NaN in one element of dq, and only where the logits are very negative (as in pytorch#196678)."""
 
     def prepare(self, case, inputs):
-        call = sdpa.prepare(case, inputs)
+        call = sdpa_call(case, inputs)
 
         def spoiled():
             outputs = call()
@@ -58,7 +67,7 @@ class Replay(Right):
     """Computes once and returns that for ever."""
 
     def prepare(self, case, inputs):
-        call = sdpa.prepare(case, inputs)
+        call = sdpa_call(case, inputs)
         kept = []
 
         def replayed():
@@ -73,7 +82,7 @@ class LateReplay(Right):
     """Computes as often as a check may look, then replays: only the check after the timing sees it."""
 
     def prepare(self, case, inputs):
-        call = sdpa.prepare(case, inputs)
+        call = sdpa_call(case, inputs)
         calls = []
 
         def replayed():
@@ -103,12 +112,53 @@ class FailsAtSize(Right):
     def prepare(self, case, inputs):
         if case.seq_q > 128:
             raise RuntimeError("no kernel image for this size\nand a second line")
-        return sdpa.prepare(case, inputs)
+        return sdpa_call(case, inputs)
 
 
 class WrongDtype(Right):
     """Returns float32 whatever it was given."""
 
     def prepare(self, case, inputs):
-        call = sdpa.prepare(case, inputs)
+        call = sdpa_call(case, inputs)
         return lambda: {name: value.float() for name, value in call().items()}
+
+
+class IllegalAccess(Right):
+    """Reads out of bounds on the GPU, which leaves the CUDA context of its process unusable."""
+
+    def prepare(self, case, inputs):
+        import torch
+
+        call = sdpa_call(case, inputs)
+
+        def spoiled():
+            torch.zeros(4, device=inputs.q.device)[torch.tensor([1 << 20], device=inputs.q.device)].sum()
+            return call()
+
+        return spoiled
+
+
+class Greedy(Right):
+    """Wants more memory than there is."""
+
+    def prepare(self, case, inputs):
+        import torch
+
+        return lambda: {"out": torch.empty(1 << 44, dtype=torch.int8, device=inputs.q.device)}
+
+
+class Hang(Right):
+    """Does not come back."""
+
+    def prepare(self, case, inputs):
+        import time
+
+        time.sleep(3600)
+
+
+class WrongBeside(Right):
+    """Right on every length but one."""
+
+    def prepare(self, case, inputs):
+        call = sdpa_call(case, inputs)
+        return lambda: {name: value * (float("nan") if case.seq_kv == 704 else 1) for name, value in call().items()}

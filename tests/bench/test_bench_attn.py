@@ -15,11 +15,11 @@ SMALL = {"heads": 2, "d_k": 32, "budget_s": 0.5}
 @pytest.fixture
 def count_measuring(monkeypatch):
     """Count how often something is measured."""
-    from autotune.bench import measure as module
+    from autotune.bench import isolate
 
     calls = []
-    real = module.measure_case
-    monkeypatch.setattr(module, "measure_case", lambda *args: calls.append(args) or real(*args))
+    real = isolate.measure_isolated
+    monkeypatch.setattr(isolate, "measure_isolated", lambda *args, **more: calls.append(args) or real(*args, **more))
     return calls
 
 
@@ -76,7 +76,7 @@ def test_what_the_caller_has_switched_on_does_not_matter(torch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"by": "graph"}, "by must be 'gpu'"),
+        ({"by": "speed"}, "by must be one of gpu, eager, graph, got 'speed'"),
         ({"margin": -1}, "the margin must be at least 0"),
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"backends": "torch"}, "backends must be a list of names"),
@@ -148,4 +148,89 @@ def test_a_planned_cell_becomes_a_result(torch, bench_attn, capsys, tmp_path):
 
 
 def test_all_of_it_is_offered():
-    assert set(attn.__all__) == {"AttentionCase", "Choice", "measure", "select_fastest_backend"}
+    assert set(attn.__all__) == {"AttentionCase", "Choice", "attention", "measure", "select_fastest_backend"}
+
+
+def test_a_kept_winner_is_revalidated_and_a_stale_one_measured_again(torch, own_cache, count_measuring):
+    from autotune.bench.rows import Measurement
+    from autotune.files import json_bytes, read_record
+
+    select_fastest_backend(64, **SMALL, device="cpu")
+    select_fastest_backend(64, **SMALL, device="cpu", revalidate=True)
+    assert len(count_measuring) == 2
+    (path,) = own_cache.rglob("*.json")
+    kept = read_record(path)
+    for row in kept["rows"]:  # as if another machine had found the slowest one the fastest by far
+        row["times_ms"] = [1e-4 if row["backend"] == "torch-math" else 1e3] * len(row["times_ms"])
+    path.write_bytes(json_bytes(kept))
+    assert select_fastest_backend(64, **SMALL, device="cpu") == "torch-math"
+    with pytest.warns(UserWarning, match="stale: torch-math was kept for"):
+        choice = select_fastest_backend(2048, heads=2, d_k=32, budget_s=0.5, device="cpu", revalidate=True)
+        assert choice.measurement  # a new shape: nothing kept, nothing to check
+        choice = select_fastest_backend(64, **SMALL, device="cpu", revalidate=True)
+    assert isinstance(choice.measurement, Measurement)
+    assert not choice.measurement.from_cache
+
+
+def test_attention_runs_the_choice(torch):
+    q, k, v = (torch.randn(1, 4, 40, 16) for _ in range(3))
+    want = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    for _ in range(2):
+        got = attn.attention(q, k, v, causal=True, budget_s=0.2)
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_apply_puts_a_kernel_first_and_back(torch):
+    from autotune.bench.apply import apply
+    from torch.nn.attention import SDPBackend
+
+    before = torch._C._get_sdp_priority_order()
+    undo = apply("torch-math")
+    assert torch._C._get_sdp_priority_order()[0] == int(SDPBackend.MATH)
+    undo()
+    assert torch._C._get_sdp_priority_order() == before
+    apply("torch")()
+    with pytest.raises(InvalidInput, match=r"autotune.bench.attn.attention\(q, k, v, ...\) calls it"):
+        apply("flex")
+
+
+def test_lists_and_suites_are_planned(bench_attn, capsys, tmp_path):
+    bench_attn("--seq 64,128 --heads 4 --d-k 32 --batch 1,2 --window 0,16 --causal --plan-cells", str(tmp_path / "a"))
+    assert len(list((tmp_path / "a" / "attn" / "cells").iterdir())) == 8
+    bench_attn("--suite train,prefill,decode --by graph --plan-cells", str(tmp_path / "b"))
+    cells = [json.loads(path.read_bytes()) for path in (tmp_path / "b" / "attn" / "cells").iterdir()]
+    assert len(cells) >= 28
+    assert {cell["by"] for cell in cells} == {"graph"}
+    assert len(json.loads((tmp_path / "b" / "attn" / "index.json").read_bytes())["cells"]) == len(cells)
+    with pytest.raises(InvalidInput, match="did you mean 'prefill'"):
+        bench_attn("--suite prefil --plan-cells", str(tmp_path))
+
+
+def test_tables_of_what_was_measured(torch, bench_attn, capsys, tmp_path):
+    bench_attn("--seq 32,48 --heads 2 --d-k 16 --device cpu --budget 0.2 --backends torch,flash2 --plan-cells", str(tmp_path))
+    for number, cell in enumerate(capsys.readouterr().out.split()):
+        out = tmp_path / "attn" / "results" / cell.rsplit("/", 1)[1]
+        assert bench_attn("--cell", cell, "--out", str(out)) == 0
+        assert bench_attn("--aggregate", str(tmp_path)) == 0
+        lines = (tmp_path / "attn.csv").read_text().splitlines()
+        assert len(lines) == 1 + 2 * (number + 1)
+    best = json.loads((tmp_path / "attn_best.json").read_bytes())
+    assert [case["choice"] for case in best["cases"]] == ["torch", "torch"]
+    with pytest.raises(InvalidInput, match="must hold planned shapes"):
+        bench_attn("--aggregate", str(tmp_path / "nowhere"))
+
+
+def test_doctor(torch, capsys):
+    import argparse
+
+    from autotune.cli import doctor
+
+    parser = argparse.ArgumentParser()
+    doctor.add_arguments(parser)
+    assert doctor.run(parser.parse_args(["--device", "cpu", "--json"])) == 0
+    found = {one["backend"]: one for one in json.loads(capsys.readouterr().out)["backends"]}
+    assert found["torch"]["backward"]
+    assert found["xformers"]["reason"] == "needs a CUDA device"
+    assert found["flash4"]["mend"].startswith("pip install --pre flash-attn-4")
+    assert doctor.run(parser.parse_args(["--device", "cpu"])) == 0
+    assert "why not: needs a CUDA device" in capsys.readouterr().out

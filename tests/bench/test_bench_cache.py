@@ -12,9 +12,9 @@ from autotune.errors import InvalidInput, UnreadableFile
 HARDWARE = {"device": "test", "torch": "2.13.0", "packages": {"xformers": None}}
 
 
-def measurement(case, *, samples=50, budget_s=10.0, names=("torch", "torch-math")):
+def measurement(case, *, samples=50, budget_s=10.0, names=("torch", "torch-math"), stopped="precise"):
     rows = tuple(Row(backend=name, state="ok", flops=1.0, times_ms=(1.0,) * samples) for name in names)
-    return Measurement(case=case, device="cpu", hardware=HARDWARE, budget_s=budget_s, rows=rows)
+    return Measurement(case=case, device="cpu", hardware=HARDWARE, budget_s=budget_s, rows=rows, conditions={"stopped": stopped})
 
 
 def test_hit_and_miss(make_case):
@@ -32,7 +32,7 @@ def test_hit_and_miss(make_case):
 
 
 def test_what_a_small_budget_cut_short_does_not_answer_for_a_larger_one(make_case):
-    cache.store(measurement(make_case(), samples=3, budget_s=0.1))
+    cache.store(measurement(make_case(), samples=3, budget_s=0.1, stopped="budget"))
     assert cache.load(HARDWARE, make_case(), ["torch"], 0.1) is not None
     assert cache.load(HARDWARE, make_case(), ["torch"], 10) is None
 

@@ -17,7 +17,11 @@ from autotune.errors import InvalidInput
         ({"d_k": True}, "d_k must be a whole number"),
         ({"heads": 6, "kv_heads": 4}, "heads must be a multiple of kv_heads, got 6 and 4"),
         ({"dtype": "int8"}, "dtype must be one of bf16, fp16, fp32, got 'int8'"),
-        ({"direction": "bwd"}, "direction must be one of fwd, fwd[+]bwd, got 'bwd'"),
+        ({"direction": "back"}, "direction must be one of fwd, bwd, fwd[+]bwd, got 'back'"),
+        ({"window": 5}, "the case must be causal as well"),
+        ({"mask": "documents:65"}, "mask must be one of none, padding, alibi, documents:<number>"),
+        ({"mask": "documents:2", "seq_kv": 65}, "documents are packed along one sequence"),
+        ({"mask": "padding", "causal": True}, "padding is for cases that are not causal"),
         ({"causal": True, "seq_q": 9, "seq_kv": 8}, "seq_kv of at least seq_q, got 8 and 9"),
     ],
 )
@@ -32,6 +36,11 @@ def test_flops_follow_the_flash_attention_rule(make_case):
     assert make_case(batch=2, heads=16, seq_q=512, d_k=64, causal=True).flops() == full.flops() / 2
     assert make_case(batch=2, heads=16, seq_q=512, d_k=64, direction="fwd+bwd").flops() == full.flops() * 3.5
     assert make_case(heads=8, kv_heads=2).flops() == make_case(heads=8).flops()
+    assert make_case(direction="bwd").flops() == make_case().flops() * 2.5
+    assert make_case(d_k=32, d_v=64).flops() == make_case(d_k=32).flops() * 1.5
+    # A window of 16: the first 15 queries see 1 to 15 keys, the other 49 see 16.
+    assert make_case(causal=True, window=16, d_k=1).flops() == 2 * 2 * 2 * (15 * 16 / 2 + 49 * 16)
+    assert make_case(mask="documents:4").flops() < make_case().flops() / 2
     # Decoding: the one query sees every key, causal or not.
     assert make_case(seq_q=1, seq_kv=512, causal=True).flops() == make_case(seq_q=1, seq_kv=512).flops()
 
@@ -42,7 +51,7 @@ def test_json_round_trip_and_id(make_case):
     assert AttentionCase.from_json(case.to_json()).id == case.id
     assert make_case().id != case.id
     assert len(case.id) == 16
-    with pytest.raises(InvalidInput, match="must have exactly the fields"):
+    with pytest.raises(InvalidInput, match="must have fields out of"):
         AttentionCase.from_json({"heads": 1})
 
 
@@ -60,7 +69,7 @@ def test_an_unknown_dtype_gets_the_nearest(make_case):
 
 def test_importing_is_free():
     code = (
-        "import sys; import autotune.bench.attn, autotune.cli.bench_attn, autotune.bench.measure;"
+        "import sys; import autotune.bench.attn, autotune.cli.bench_attn, autotune.bench.measure, autotune.cli.doctor;"
         "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'rich'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

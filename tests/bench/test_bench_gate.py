@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 from autotune.bench import gate
-from autotune.bench.inputs import FILLS, fill, new_inputs
+from autotune.bench.inputs import FILLS, fill, in_direction, new_inputs
 
 pytest.importorskip("torch", reason="the gate needs PyTorch: pip install 'autotune[torch]'")
 
@@ -55,7 +55,7 @@ def test_an_output_that_is_a_little_off(torch, make_case, name, dtype, factor):
 
     case = make_case(dtype=dtype, direction="fwd+bwd")
     inputs = new_inputs(case, "cpu")
-    call = sdpa.prepare(case, inputs)
+    call = in_direction(case, inputs, sdpa.forward(case, "cpu"))
 
     def off():
         outputs = call()
@@ -94,7 +94,7 @@ def test_one_that_spoils_its_inputs_harms_no_other(make_case):
 
     case = make_case()
     inputs = new_inputs(case, "cpu")
-    call = sdpa.prepare(case, inputs)
+    call = in_direction(case, inputs, sdpa.forward(case, "cpu"))
 
     def spoil():
         outputs = call()
@@ -110,7 +110,7 @@ def test_the_limit_is_twice_the_math_path_or_the_floor(make_case):
     inputs = new_inputs(case, "cpu")
     fill(inputs, "very negative logits", 3)
     truth = gate.find_truth(case, inputs)
-    math_error = gate._distance(gate.sdpa.prepare(case, inputs)()["out"], truth.exact["out"]) / truth.norms["out"]
+    math_error = gate._distance(in_direction(case, inputs, gate.sdpa.forward(case, "cpu"))()["out"], truth.exact["out"]) / truth.norms["out"]
     assert truth.limits["out"] == pytest.approx(2 * math_error, rel=0.5)
     fill(inputs, "random", 1)
     assert gate.find_truth(case, inputs).limits["out"] == gate.FLOORS["fp32"][0]

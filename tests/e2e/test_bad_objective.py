@@ -95,7 +95,7 @@ OutOfMemoryError.__module__ = "torch.cuda"
 
 def cuda_memory(trial):
     assert "torch" not in sys.modules
-    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    raise OutOfMemoryError("HIP: tried to allocate 2.00 GiB")
 
 
 def old_cuda_memory(trial): raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -250,7 +250,7 @@ KINDS: dict[str, Kind] = {
     "declared": Kind("infeasible", "declared", "too wide for this GPU"),
     "declared_silent": Kind("infeasible", "declared", "declared infeasible"),
     "memory": Kind("infeasible", "oom", "out of memory: MemoryError"),
-    "cuda_memory": Kind("infeasible", "oom", "out of memory: OutOfMemoryError: CUDA out of memory"),
+    "cuda_memory": Kind("infeasible", "oom", "out of memory: OutOfMemoryError: HIP: tried"),
     "old_cuda_memory": Kind("infeasible", "oom", "CUDA out of memory"),
     "exit_0": exception("called sys.exit(0); it must return its metrics"),
     "exit_text": exception("called sys.exit('stop here')"),
@@ -587,7 +587,7 @@ def test_a_pool_of_joblib_is_no_fault_and_leaves_nothing(
     def shared() -> list[str]:
         return [path.name for path in Path("/dev/shm").iterdir() if any(pid in path.name for pid in pids)]
 
-    deadline = time.monotonic() + HANG_S
+    deadline = time.monotonic() + 20
     while (shared() or processes_with(job.mark)) and time.monotonic() < deadline:
         time.sleep(0.1)  # the tracker of the job's own process outlives it for a moment
     assert shared() == []
@@ -649,16 +649,17 @@ def test_any_text_may_be_a_value(tmp_path: Path, environment: Environment, write
     }
     for value in VALUES[1:]:
         assert job.log(value) == (value + "\n").encode("utf-8", "backslashreplace")
-    for value in VALUES:  # each as the best, on every way that shows it
+    for value in VALUES[2:5]:  # each as the best, on every way that shows it
         number = job.results[value]["number"]
         for result in (tmp_path / ".autotune/trials").glob("*.json"):
             if result.name != f"trial_{number:05d}.json":
                 result.rename(result.with_suffix(".aside"))
-        for command in ("status", "aggregate"):
-            answer = cli(command)
-            assert answer.returncode == 0, answer
+        answer = cli("status")
+        assert answer.returncode == 0, answer
+        assert f"(trial {number}): kind=" in answer.stdout
         for aside in (tmp_path / ".autotune/trials").glob("*.aside"):
             aside.rename(aside.with_suffix(".json"))
+    assert cli("aggregate").returncode == 0
     assert json.loads((tmp_path / ".autotune/best.json").read_bytes())["params"] == {"kind": VALUES[-1]}
 
 

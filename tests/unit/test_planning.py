@@ -92,6 +92,14 @@ def test_more_trials_only_append(searcher: Any, tmp_path: Path) -> None:
     assert plan(tmp_path, searcher(), max_trials=10).written == 0
 
 
+def test_a_block_of_its_own_holds_new_points(tmp_path: Path) -> None:
+    plan(tmp_path, LatinHypercubeSearch())
+    more = plan(tmp_path, LatinHypercubeSearch(), max_trials=12)  # as many again
+    assert [note for note in more.notes if "repeat" in note] == []
+    params = [json.loads(path.read_bytes())["params"]["x"] for path in (tmp_path / "configs").iterdir()]
+    assert len(set(params)) == 12
+
+
 def test_fewer_trials_keep_what_is_there(tmp_path: Path) -> None:
     settle(tmp_path, plan(tmp_path), 2)
     fewer = plan(tmp_path, max_trials=4)

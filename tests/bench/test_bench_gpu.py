@@ -1,0 +1,66 @@
+"""On a GPU: what breaks CUDA takes only its own process, and the reported time is the profiler's."""
+
+from __future__ import annotations
+
+import pytest
+
+from autotune.bench import backends
+from autotune.bench.isolate import Worker, measure_isolated, session
+from autotune.bench.sampling import Samples
+
+torch = pytest.importorskip("torch", reason="attention backends need PyTorch: pip install 'autotune[torch]'")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def targets(*names):
+    return {name: backends.target(name) for name in names}
+
+
+def test_a_sticky_cuda_error_and_an_impossible_allocation_are_rows(make_case, planted):
+    case = make_case(dtype="bf16", d_k=64, seq_q=256)
+    wanted = targets("torch") | {"bad": planted("IllegalAccess"), "greedy": planted("Greedy")} | targets("torch-flash")
+    rows, _ = measure_isolated(case, "cuda:0", wanted, budget_s=1.0)
+    assert {row.backend: row.state for row in rows} == {
+        "torch": "ok",
+        "bad": "failed",
+        "greedy": "unsupported",
+        "torch-flash": "ok",
+    }
+    by_name = {row.backend: row for row in rows}
+    assert "CUDA error" in by_name["bad"].reason
+    assert by_name["greedy"].reason == "out of memory"
+
+
+@pytest.mark.parametrize("direction", ["fwd", "bwd", "fwd+bwd"])
+@pytest.mark.parametrize("name", [name for name in backends.BACKENDS if name != "reference"])
+def test_contract_on_the_gpu(make_case, name, direction):
+    worker = Worker()
+    shapes = (
+        {"causal": True, "seq_q": 320},
+        {"heads": 4, "kv_heads": 2, "seq_q": 257},
+        {"seq_q": 100, "seq_kv": 356, "causal": True},
+        {"causal": True, "seq_q": 512, "window": 100},
+        {"mask": "documents:3", "seq_q": 300, "causal": True},
+        {"mask": "padding", "seq_q": 256, "batch": 3},
+        {"mask": "alibi", "seq_q": 256, "causal": True},
+    )
+    try:
+        with session():
+            for shape in shapes:
+                case = make_case(**{"dtype": "bf16", "d_k": 64, "direction": direction} | shape)
+                (row,), _ = measure_isolated(case, "cuda:0", targets(name), budget_s=0.3, profile=False)
+                print(f"{name:<16} {str(case):<60} {row.state} {row.reason or f'{row.median_ms:.4f} ms'}")
+                assert row.state in ("ok", "unsupported", "incorrect")  # a kernel of another package may be wrong
+    finally:
+        worker.close()
+
+
+def test_the_time_of_a_short_kernel_is_the_profilers(make_case):
+    case = make_case(dtype="bf16", heads=8, seq_q=512, d_k=64)
+    rows, _ = measure_isolated(case, "cuda:0", targets("torch", "torch-flash"), budget_s=3.0)
+    for row in rows:
+        print(f"{row.backend}: {row.median_ms * 1000:.2f} us, profiler {row.kernel_ms * 1000:.2f} us, {row.kernels}")
+        assert Samples(row.times_ms).median_ms == pytest.approx(row.kernel_ms, rel=0.05)
