@@ -22,6 +22,7 @@ RESOURCES = Table(
     ),
     example="{gpus: 1, cpus: 4, mem_mb: 16000, runtime: 60}",
 )
+MOST_TRIALS = 10_000_000
 DEFAULT_RESOURCES = {"gpus": 0, "nodes": 1, "cpus": 1, "mem_mb": 1000, "runtime": 60}
 
 
@@ -130,6 +131,10 @@ def described() -> Iterator[tuple[str, Kind, str, str | float | None]]:
 
 
 def _check_together(config: StudyConfig) -> None:
+    if config.max_trials > MOST_TRIALS:
+        raise InvalidStudy(
+            f"`max_trials` must be at most {MOST_TRIALS:,}, as each trial is two files, got a larger number"
+        )
     if config.objective and config.command:
         raise InvalidStudy("a study must have `objective` or `command`, got both; remove one of them")
     if "{" in config.log_dir or "}" in config.log_dir:

@@ -63,6 +63,8 @@ class Outcome:
         """Refuse a record that contradicts itself: a fault of the program, not of the user."""
         if self.state not in REASONS or self.reason not in REASONS[self.state]:
             raise ValueError(f"state {self.state!r} cannot have the reason {self.reason!r}")
+        if not all(isinstance(value, float | int) for value in self.metrics.values()):
+            raise ValueError(f"metrics are numbers, got {self.metrics}")
         if self.state == COMPLETE and (not self.metrics or self.error):
             raise ValueError("a complete trial has metrics and no error")
         if self.state in (INFEASIBLE, FAILED) and not self.error:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 
 from autotune.cli.command import add_log_dir
+from autotune.cli.summary import counted
 from autotune.errors import InvalidInput
 from autotune.records import FAILED, INFEASIBLE, Result, again
 from autotune.storage import Results, StudyDir
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     for batch in store.batches():
         if not numbers.isdisjoint(batch.numbers):
             store.forget_batch(batch)
-    print(f"{len(numbers)} trials will run again; next: the same `autotune study` or `snakemake` command as before")
+    print(f"{counted(len(numbers))} will run again; next: the same `autotune study` or `snakemake` command as before")
     return 0
 
 

@@ -57,7 +57,7 @@ def ending(store: StudyDir, summary: Summary) -> str:
     if summary.unreadable:
         return f"{len(summary.unreadable)} results are not whole and will run again; {_resume(store)}"
     if summary.running:
-        return f"{len(summary.running)} trials run now; `autotune status{_where(store)} --watch` follows them"
+        return f"{counted(len(summary.running))} in work now; `autotune status{_where(store)} --watch` follows them"
     if summary.unsettled:
         failed = summary.unsettled - summary.missing
         parts = [f"{failed} failed" if failed else "", f"{summary.missing} did not run" if summary.missing else ""]
@@ -69,6 +69,11 @@ def ending(store: StudyDir, summary: Summary) -> str:
 
 def _resume(store: StudyDir) -> str:
     return f"the same command runs exactly these again (`autotune status{_where(store)}` says why)"
+
+
+def counted(trials: int) -> str:
+    """Return ``1 trial`` or ``3 trials``."""
+    return f"{trials} trial" + ("" if trials == 1 else "s")
 
 
 def _where(store: StudyDir) -> str:
