@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_SIGTERM = int(signal.SIGTERM)
 _TRACKER_S = 2.0
 
 
@@ -40,6 +41,14 @@ def adopt_orphans() -> None:
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies, even by SIGKILL."""
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_by_sigterm() -> None:
+    """Let SIGTERM end this process at once, also inside a library that does not come back to Python.
+
+    By the C library: ``signal.signal`` touches a hundred pages of memory, a tenth of what a forked trial costs.
+    """
+    _libc().signal(_SIGTERM, 0)
 
 
 def wait_for_program(process: subprocess.Popen[bytes], *, forward: bool) -> int:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from autotune.errors import Infeasible, nearest
@@ -37,30 +38,23 @@ class ObjectiveCrashed(Exception):
 def call_objective(objective: Objective, trial: Trial, metric: str) -> Outcome:
     """Call the objective and say what came of it; only Stopped and the user's Ctrl-C pass through."""
     process, threads = os.getpid(), _threads()
-    with _same_surroundings():
-        try:
-            returned = objective(dict(trial.params), trial)
-            _end_if_forked(process, 0)
-            metrics = read_metrics(returned, metric)
-            _refuse_left_threads(threads)
-        except BaseException as error:  # whatever it raises: SystemExit too fails the trial, not the study
-            _end_if_forked(process, 1)
-            if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and _is_from_keyboard()):
-                trial.stop()
-                raise
-            outcome = _of_exception(error)
-        else:
-            outcome = _of_metrics(metrics)
-    logged = trial.has_logged
+    try:
+        returned = objective(dict(trial.params), trial)
+        _end_if_forked(process, 0)
+        metrics = read_metrics(returned, metric)
+        _refuse_left_threads(threads)
+    except BaseException as error:  # whatever it raises: SystemExit too fails the trial, not the study
+        _end_if_forked(process, 1)
+        if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and _is_from_keyboard()):
+            trial.stop()
+            raise
+        outcome = _of_exception(error)
+    else:
+        outcome = _of_metrics(metrics)
+    if trial.has_logged:
+        outcome = replace(outcome, logged=True)
     trial.close()
-    return Outcome(
-        state=outcome.state,
-        reason=outcome.reason,
-        metrics=outcome.metrics,
-        error=outcome.error,
-        traceback=outcome.traceback,
-        logged=logged,
-    )
+    return outcome
 
 
 def failure(reason: str, error: str) -> Outcome:
@@ -152,7 +146,7 @@ def _is_from_keyboard() -> bool:
 
 
 @contextlib.contextmanager
-def _same_surroundings() -> Iterator[None]:
+def same_surroundings() -> Iterator[None]:
     """Undo what would harm later trials: the study's own paths are relative to the working directory."""
     streams, folder = (sys.stdout, sys.stderr), ""
     with contextlib.suppress(FileNotFoundError):  # it was removed

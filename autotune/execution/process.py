@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-import json
+import marshal
 import os
 import select
 import signal
@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from autotune.execution.kernel import (
     adopt_orphans,
     die_with_parent,
+    end_by_sigterm,
     end_orphans,
     exit_handle,
     signal_name,
@@ -65,10 +66,12 @@ class Worker:
         grace_s: float,
         max_log_bytes: int,
     ) -> None:
-        self._objective, self._store, self._metric = objective, store, metric
+        # Absolute: an objective may change the working directory.
+        self._objective, self._store, self._metric = objective, StudyDir(os.path.abspath(store.root)), metric
         self._reuse, self._timeout_s, self._grace_s, self._max_log_bytes = reuse, timeout_s, grace_s, max_log_bytes
         self._child: _Child | None = None
         adopt_orphans()
+        _prepare_streams()
         gc.collect()
         gc.freeze()  # a child's collections then leave the pages that it shares with the parent alone
 
@@ -116,6 +119,7 @@ class Worker:
 
     def _serve(self, first: Request, output: int, receive: Receive, answer: Answer) -> None:
         """Run trials in the child, the one that it was made for first, until the parent closes the pipe."""
+        streams, folder = (sys.stdout, sys.stderr), os.getcwd() if self._reuse else None
         request: Request | None = first
         while request is not None:
             config, attempt = request
@@ -123,15 +127,19 @@ class Worker:
             os.dup2(output, 2)
             trial = Trial(config, attempt, self._store, self._metric, own_process=True)
             outcome = call_objective(self._objective, trial, self._metric)
+            sys.stdout, sys.stderr = streams  # the objective may have put others in their place
             if outcome.traceback:
                 with contextlib.suppress(Exception):  # the objective may have closed it
                     print(outcome.traceback, file=sys.stderr)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trial may have asked to be told with `on_stop`
+            end_by_sigterm()  # the trial may have asked to be told with `on_stop`
             for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):  # and may have replaced it
+                with contextlib.suppress(Exception):  # and may have closed them
                     stream.flush()
             answer(outcome)
             request = receive()
+            if folder is not None:
+                with contextlib.suppress(OSError):
+                    os.chdir(folder)
 
 
 class _Log:
@@ -278,6 +286,17 @@ class _Child:
                 os.kill(self.pid, number)
 
 
+def _prepare_streams() -> None:
+    """Set the standard streams up as trials need them: once here, since each page that a child touches is copied."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    if null > 0:
+        os.close(null)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
+
+
 def _is_readable(handle: int, timeout_s: float) -> bool:
     poll = select.poll()
     poll.register(handle, select.POLLIN)
@@ -293,25 +312,13 @@ def _be_child(parent: int, serve: Callable[[], None]) -> NoReturn:
     try:
         os.setsid()  # a process group of its own, which can be ended as a whole
         die_with_parent()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        end_by_sigterm()
         if os.getppid() != parent:  # it died before the death signal was asked for
             os._exit(status)
-        _read_nothing()
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace", line_buffering=True)
         serve()
         status = 0
     finally:
         os._exit(status)  # no clean-up of the parent's: its buffers and threads are not ours
-
-
-def _read_nothing() -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    if null > 0:
-        os.close(null)
 
 
 def _receive(handle: int) -> Request | None:
@@ -323,11 +330,11 @@ def _send(handle: int, outcome: Outcome) -> None:
     _write(handle, {name: getattr(outcome, name) for name in Outcome.__slots__})
 
 
-# Messages: eight bytes of length, then JSON
+# Messages between parent and child: eight bytes of length, then plain Python values (marshal touches the least memory)
 
 
 def _write(handle: int, record: dict[str, object]) -> None:
-    body = json.dumps(record).encode()
+    body = marshal.dumps(record)
     left = memoryview(_HEADER.pack(len(body)) + body)
     while left:
         left = left[os.write(handle, left) :]
@@ -339,7 +346,7 @@ def _read(handle: int) -> Any:
     if header is None:
         return None
     body = _read_exactly(handle, _HEADER.unpack(header)[0])
-    return None if body is None else json.loads(body)
+    return None if body is None else marshal.loads(body)  # noqa: S302  # our own child's
 
 
 def _read_exactly(handle: int, size: int) -> bytes | None:

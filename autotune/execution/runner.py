@@ -14,7 +14,7 @@ from autotune import __version__
 from autotune.errors import UnreadableFile
 from autotune.execution.kernel import adopt_orphans, end_orphans
 from autotune.execution.objective import load_objective
-from autotune.execution.outcome import Objective, Stopped, call_objective
+from autotune.execution.outcome import Objective, Stopped, call_objective, same_surroundings
 from autotune.execution.slots import devices_of, share_out
 from autotune.execution.trial import Trial
 from autotune.execution.viz import log_metrics
@@ -198,7 +198,13 @@ class Runner:
 
 def in_process(objective: Objective, store: StudyDir, metric: str) -> Execute:
     """Return what calls the objective in this very process."""
-    return lambda config, attempt: call_objective(objective, Trial(config, attempt, store, metric), metric)
+    there = StudyDir(os.path.abspath(store.root))  # an objective may change the working directory
+
+    def execute(config: TrialConfig, attempt: int) -> Outcome:
+        with same_surroundings():
+            return call_objective(objective, Trial(config, attempt, there, metric), metric)
+
+    return execute
 
 
 def environment_digest() -> str:

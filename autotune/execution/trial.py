@@ -44,9 +44,7 @@ class Trial:
         self.attempt = attempt
         self.result = result
         self._metric = metric
-        # Absolute: the objective may change the working directory.
-        self._folder = os.path.abspath(store.work_dir(config.number))
-        self._log_file = os.path.join(self._folder, os.path.basename(store.logged_file(config.number)))
+        self._folder, self._log_file = store.work_dir(config.number), store.logged_file(config.number)
         self.own_process = own_process  # whether this process runs nothing else, so that it may end with the trial
         self._stop_callbacks: list[Callable[[], None]] = []
         self._log: int | None = None

@@ -613,7 +613,7 @@ def test_attempts_are_counted_then_a_failure_stands_until_retried(
     assert (again.answer.returncode, len(again.executed)) == (0, 8)
 
     assert cli("retry").stdout.startswith("2 trials will run again")
-    assert cli("retry", "--infeasible").stdout.startswith("1 trials will run again")
+    assert cli("retry", "--infeasible").stdout.startswith("1 trial will run again")
     again = run_again(tmp_path, environment)
     assert again.answer.returncode == 0
     assert sorted(again.executed[8:]) == ["declared", "raises", "sigkill"]
