@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP_QUIET ?= -qq
 # With xdist a test goes to whichever core is free; tests marked xdist_group stay together.
 PYTEST_ARGS ?= -n auto --dist loadgroup
+# Which of the tests on SLURM: the slow ones wait for SLURM's own clocks.
+SLURM_TESTS ?= not slow
 STUDY ?= config/config.yaml
 SOURCES := autotune tests examples $(wildcard benchmarks)
 # The release of torch that the constraints pin; `make constraints TORCH=torch==X.Y.Z` moves it.
@@ -26,7 +28,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint fix quickstart wheel constraints chaos bench clean
+.PHONY: help install test test-slurm check lint fix quickstart wheel constraints chaos bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +50,14 @@ $(INSTALLED_TORCH): $(INSTALLED)
 	@echo "Installing $(TORCH), for the attention tests"
 	@$(PIP) $(TORCH)
 	@touch $@
+
+# Debian's packages, where the daemons are missing and this is root; as anybody else the tests say what they need.
+test-slurm: $(INSTALLED) ## tests on a real SLURM cluster on this machine; SLURM_TESTS="slow or not slow" runs all
+	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null || { \
+	    echo "Installing slurm-wlm and munge"; log=$$(mktemp); export DEBIAN_FRONTEND=noninteractive; \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; } > "$$log" 2>&1 \
+	    || { cat "$$log"; exit 1; }; rm "$$log"; }
+	@$(RUN) python -m pytest tests/slurm -p no:cacheprovider --durations=5 -m "$(SLURM_TESTS)"
 
 test: $(INSTALLED_TORCH) ## run the tests; PYTEST_ARGS="-k resume" picks some
 	@$(RUN) python -m pytest $(PYTEST_ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,13 @@ from typing import Any
 
 import autotune
 from autotune.aggregation import Summary, summarize
+from autotune.files import load_user_file
 from autotune.progress import Progress
 from autotune.storage import Results, StudyDir
 
+_CONFIG_FOLDERS = (os.environ.get("XDG_CONFIG_HOME") or "~/.config", "/etc/xdg")
 _POLL_S = 0.2
+_PLAIN_POLL_S = 10.0  # where no bar moves
 _STOP_S = 60.0
 _DRY_FLAGS = ("-n", "--dry-run", "--dryrun", "--lint", "--help", "-h", "--dag", "--rulegraph", "--list", "-l")
 
@@ -31,12 +35,23 @@ def command(store: StudyDir, study: dict[str, Any], rest: list[str]) -> list[str
         from autotune.execution.gpus import devices
 
         argv += ["--resources", f"gpu={len(devices())}"]
-    config = f"log_dir={json.dumps(store.root)}"  # Snakemake reads the value as YAML, so JSON keeps any name as it is
+    config = f"log_dir={_config_value(store.root)}"
     rest = [_packaged_profile(rest, place) for place in range(len(rest))]
     if "--config" in rest:  # a second --config would replace the first
         place = rest.index("--config") + 1
         return [*argv, *rest[:place], config, *rest[place:]]
     return [*argv, *rest, "--config", config]
+
+
+def _config_value(text: str) -> str:
+    """Return a text as ``--config`` takes it: it strips quotes at both ends, then tries a number, then YAML."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    try:
+        float(text)
+    except ValueError:
+        if re.fullmatch(r"[./A-Za-z][\w./-]*", text):
+            return quoted
+    return f"!!str {quoted} "  # neither end is a quote, and it is no number
 
 
 def _names_profile(rest: list[str]) -> bool:
@@ -52,6 +67,44 @@ def _packaged_profile(rest: list[str], place: int) -> str:
     if not is_name or os.path.exists(name) or os.path.exists(user) or not os.path.exists(autotune.profile(name)):
         return word
     return word.replace(name, autotune.profile(name)) if word.startswith("--profile=") else autotune.profile(name)
+
+
+def settings(rest: list[str]) -> dict[str, Any]:
+    """Return what profiles and flags say of these settings; a flag wins, then the last profile, as with Snakemake."""
+    found: dict[str, Any] = {"executor": None, "latency-wait": 5, "slurm-init-seconds-before-status-checks": 40}
+    argv = [_packaged_profile(rest, place) for place in range(len(rest))]
+    for name in _values(argv, "--profile"):
+        file = _profile_file(name)
+        content = load_user_file(file) if file else None
+        found |= {key: item for key, item in (content or {}).items() if key in found}
+    for key in found:
+        found[key] = (_values(argv, f"--{key}", *(["-e"] if key == "executor" else [])) or [found[key]])[-1]
+    return found
+
+
+def is_on_slurm(rest: list[str]) -> bool:
+    """Return whether Snakemake is to send jobs to SLURM."""
+    return not is_dry(rest) and settings(rest)["executor"] == "slurm"
+
+
+def _values(argv: list[str], *flags: str) -> list[str]:
+    """Return the values that flags have: ``--profile slurm``, ``--profile=slurm``."""
+    after = [argv[place + 1] for place, word in enumerate(argv[:-1]) if word in flags]
+    return after + [word.partition("=")[2] for word in argv if word.partition("=")[0] in flags and "=" in word]
+
+
+def _profile_file(name: str) -> str | None:
+    """Return the file of a profile, found as Snakemake finds it."""
+    for folder in ("", *(os.path.join(place, "snakemake") for place in _CONFIG_FOLDERS)):
+        path = os.path.join(os.path.expanduser(folder), name)
+        if os.path.isfile(path):
+            return path
+        if os.path.isdir(path):
+            names = sorted(
+                file for file in os.listdir(path) if re.fullmatch(r"(profile|config)(\.v\d+\+)?\.yaml", file)
+            )
+            return os.path.join(path, names[-1]) if names else None
+    return None
 
 
 def slots(rest: list[str]) -> int | None:
@@ -102,18 +155,20 @@ def _follow(process: subprocess.Popen[bytes], store: StudyDir, study: dict[str, 
     if not summary.unsettled:  # Snakemake only has to say that nothing is to be done
         process.wait()
         return summary
+    shortest = _POLL_S if sys.stderr.isatty() else _PLAIN_POLL_S
     with Progress(summary.trials, summary.done, plain=True) as progress:
-        pause = _POLL_S
-        while not _has_ended(process, pause):
+        pause = shortest
+        while not has_ended(process, pause):
             started = time.monotonic()
             summary = summarize(store, study, results)
             progress.show(summary)
             # Looking costs at most a thirtieth of a core, which the trials have better use for.
-            pause = max(_POLL_S, 30 * (time.monotonic() - started))
+            pause = max(shortest, 30 * (time.monotonic() - started))
     return summarize(store, study, results)
 
 
-def _has_ended(process: subprocess.Popen[bytes], pause_s: float) -> bool:
+def has_ended(process: subprocess.Popen[bytes], pause_s: float) -> bool:
+    """Wait for the process for a while; return whether it has ended."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(pause_s)
     return process.poll() is not None
@@ -129,7 +184,7 @@ def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException:
         sys.stderr.write("ending; a moment for the trials in flight\n")
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)

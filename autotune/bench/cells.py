@@ -14,6 +14,7 @@ from autotune.files import json_bytes, read_record, write_atomic, write_if_chang
 
 CELLS_FOLDER = "attn/cells"  # <log_dir>/attn/cells/<id>.json: planned
 RESULTS_FOLDER = "attn/results"  # <log_dir>/attn/results/<id>.json: measured
+INDEX = "attn/index.json"  # <log_dir>/attn/index.json: the ids of all planned cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Cell:
     device: str | None
     budget_s: float
     margin: float
+    by: str = "gpu"
 
     def to_json(self) -> dict[str, Any]:
         gpus = int(self.device is not None and self.device.startswith("cuda"))  # what Snakemake reserves for the job
@@ -35,6 +37,7 @@ class Cell:
             "device": self.device,
             "budget_s": self.budget_s,
             "margin": self.margin,
+            "by": self.by,
             "resources": {"gpu": gpus},
         }
 
@@ -46,16 +49,30 @@ class Cell:
             device=record["device"],
             budget_s=record["budget_s"],
             margin=record["margin"],
+            by=record.get("by", "gpu"),
         )
 
 
 def plan_cells(log_dir: str | os.PathLike[str], cells: Sequence[Cell]) -> list[Path]:
-    """Write one file for each cell, only where it changes, and return them all."""
+    """Write one file for each cell and an index of all, only where they change, and return the files of these cells."""
     paths = [Path(log_dir, CELLS_FOLDER, f"{cell.case.id}.json") for cell in cells]
     for path, cell in zip(paths, cells, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_if_changed(path, json_bytes(cell.to_json(), indent=True))
+    known = sorted(path.stem for path in Path(log_dir, CELLS_FOLDER).glob("*.json"))
+    write_if_changed(Path(log_dir, INDEX), json_bytes({"cells": known}, indent=True))
     return paths
+
+
+def read_results(log_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return what was measured so far, in the order of the planned cells.
+
+    Raises:
+        FileNotFoundError: nothing is planned there.
+    """
+    known = read_record(Path(log_dir, INDEX))["cells"]
+    paths = [Path(log_dir, RESULTS_FOLDER, f"{cell}.json") for cell in known]
+    return [read_record(path) for path in paths if path.exists()]
 
 
 def read_cell(path: str | os.PathLike[str]) -> Cell:

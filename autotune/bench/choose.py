@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from autotune.bench.backends import BACKENDS, DEFAULT, load
 from autotune.bench.case import AttentionCase
 from autotune.bench.rows import Measurement, Row
+from autotune.bench.sampling import Ratio, fastest, ratio
 from autotune.errors import AutotuneError
 
 
@@ -18,13 +20,15 @@ class Choice(str):
     """The name of the chosen backend, a string like any other, with what led to it; ``choose`` makes it.
 
     ``ties`` names the backends that cannot be told apart from the fastest (the chosen one is among them), ``rows``
-    has all that were looked at.
+    has all that were looked at, ``by`` is the clock (``gpu``, ``eager``, ``graph``).
     """
 
     case: AttentionCase
     measurement: Measurement
     margin: float
+    by: str
     ties: tuple[str, ...]
+    ratios: Mapping[str, Ratio]
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -33,62 +37,88 @@ class Choice(str):
     @property
     def regret(self) -> float | None:
         """What PyTorch's own choice would lose, as a part of the fastest time (0.27 is 27 %); None if not measured."""
-        times = {row.backend: row.median_ms for row in self.rows if row.median_ms is not None}
-        return times[DEFAULT] / min(times.values()) - 1 if DEFAULT in times else None
+        if DEFAULT in self.ratios:
+            return self.ratios[DEFAULT].median - 1
+        times = {row.backend: row.times_by(self.by) for row in self.rows}  # unsafe, but timed all the same
+        if not times.get(DEFAULT):
+            return None
+        best = min(self.ratios, key=lambda name: self.ratios[name].median)
+        return ratio(times[DEFAULT], times[best]).median - 1
 
     def explain(self) -> str:
         """Return the table behind the choice as plain text."""
-        head = ("backend", "median ms", "p20", "p80", "n", "TFLOP/s", "max error")
-        table = [head, *(_cells(row) for row in ranked(self.rows) if row.state == "ok")]
-        widths = [max(len(line[i]) for line in table) for i in range(len(head))]
-        lines = [f"{self.measurement.case} on {self.measurement.hardware['device']}"]
-        lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
-        ]
-        lines += [f"{row.backend}: {row.state}: {row.reason}" for row in self.rows if row.state != "ok"]
-        return "\n".join([*lines, summary(self)])
+        from autotune.bench.show import as_text
+
+        return as_text(self.measurement, self)
+
+    def apply(self) -> Callable[[], None]:
+        """Make ``scaled_dot_product_attention`` of this process use it; return a function that undoes that.
+
+        Raises:
+            InvalidInput: it cannot be reached through that function; ``autotune.bench.attn.attention`` calls it.
+        """
+        from autotune.bench.apply import apply
+
+        return apply(str(self))
 
 
-def choose(measurement: Measurement, margin: float) -> Choice:
+def choose(measurement: Measurement, margin: float, by: str | None = None) -> Choice:
     """Choose among the rows that are ok.
 
-    Backends are level whose median lies within ``margin`` of the fastest, or whose interval overlaps that of the
-    fastest. Among those PyTorch's own choice goes first, then fewer packages, then the shorter time.
+    Times are compared round by round. Backends are level that lie within ``margin`` of the fastest, or cannot be
+    told from it. PyTorch's own choice goes first among those: the margin is the price of a dependency. Among others
+    it is a quarter of that, and then less memory goes first (by a tenth at least), then fewer packages, then the
+    shorter time. What runs the same kernels as PyTorch's own choice does not go before it.
 
     Raises:
         NoUsableBackend: no row is ok.
     """
-    times = {row.backend: row.median_ms for row in measurement.rows if row.median_ms is not None}
-    if not times:
-        reasons = "; ".join(f"{row.backend}: {row.reason}" for row in measurement.rows)
+    clock = by or measurement.by
+    rows = {row.backend: row for row in measurement.rows if row.state == "ok" and row.times_by(clock)}
+    if not rows:
+        reasons = "; ".join(f"{row.backend}: {row.reason or f'no times by {clock}'}" for row in measurement.rows)
         raise NoUsableBackend(f"no attention backend can do {measurement.case} here: {reasons}")
-    level = _level(measurement.rows, times, margin)
-    chosen = Choice(min(level, key=_preference(times)))
+    ratios = compare({name: row.times_by(clock) for name, row in rows.items()})
+    level = [name for name, one in ratios.items() if one.median <= 1 + margin or one.low <= 1]
+    if DEFAULT in rows and any(rows[DEFAULT].kernels and same_kernels(rows[DEFAULT], rows[name]) for name in level):
+        level.append(DEFAULT)
+    near = [name for name in level if ratios[name].median <= 1 + margin / 4 or ratios[name].low <= 1]
+    chosen = Choice(DEFAULT if DEFAULT in level else min(near, key=_preference({n: rows[n] for n in near}, ratios)))
     chosen.measurement = measurement
     chosen.case = measurement.case
     chosen.margin = margin
-    chosen.ties = tuple(sorted(level, key=times.__getitem__))
+    chosen.by = clock
+    chosen.ratios = ratios
+    chosen.ties = tuple(sorted(dict.fromkeys(level), key=lambda name: ratios[name].median))
     return chosen
 
 
-def _level(rows: tuple[Row, ...], times: dict[str, float], margin: float) -> list[str]:
-    """Return the names that cannot be told apart from the fastest."""
-    intervals = {row.backend: row.interval_ms for row in rows if row.interval_ms is not None}
-    best = min(times, key=times.__getitem__)
-    limit = max(times[best] * (1 + margin), intervals[best][1])
-    return [name for name in times if times[name] <= limit or intervals[name][0] <= intervals[best][1]]
+def compare(times_ms: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:
+    """Return how many times slower than the fastest each is, over the rounds that it shares with it."""
+    best = fastest(times_ms)
+    ratios = {name: ratio(times, times_ms[best]) for name, times in times_ms.items()}
+    # One that was sampled less may still be faster, where a budget ended early.
+    sooner = min(ratios, key=lambda name: ratios[name].median)
+    if ratios[sooner].median < 1 and len(times_ms[sooner]) >= 5:
+        ratios = {name: ratio(times, times_ms[sooner]) for name, times in times_ms.items()}
+    return ratios
 
 
-def _preference(times: dict[str, float]) -> Callable[[str], tuple[bool, int, float]]:
+def same_kernels(row: Row, other: Row) -> bool:
+    """Whether two backends are two names of one kernel."""
+    return row.backend != other.backend and bool(row.kernels) and row.kernels == other.kernels
+
+
+def _preference(rows: Mapping[str, Row], ratios: Mapping[str, Ratio]) -> Callable[[str], tuple[Any, ...]]:
     def packages(name: str) -> int:
         return len(load(BACKENDS[name]).packages) if name in BACKENDS else 1  # another package's: at least that one
 
-    return lambda name: (name != DEFAULT, packages(name), times[name])
+    def memory(name: str) -> int:
+        peak = rows[name].peak_bytes
+        return 0 if peak is None else round(peak / max(1, least) * 10)
 
-
-def ranked(rows: tuple[Row, ...]) -> list[Row]:
-    """Return the rows best first, those without a time last."""
-    return sorted(rows, key=lambda row: (row.median_ms is None, row.median_ms))
+    least = min((row.peak_bytes for row in rows.values() if row.peak_bytes is not None), default=0)
+    return lambda name: (memory(name), packages(name), ratios[name].median)
 
 
 def summary(choice: Choice) -> str:
@@ -98,17 +128,7 @@ def summary(choice: Choice) -> str:
     if others:
         text += f" (level with {', '.join(others)}: within {choice.margin:.0%} or the noise)"
     if choice != DEFAULT and choice.regret is not None:
-        text += f"; PyTorch's own choice takes {choice.regret:.0%} longer than the fastest"
+        safe = "" if DEFAULT in choice.ratios else " and is not safe"
+        text += f"; PyTorch's own choice takes {abs(choice.regret):.1%} {'longer' if choice.regret > 0 else 'less'}"
+        text += f" than the fastest that is right{safe}"
     return text
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    name = f"{row.backend} (default)" if row.backend == DEFAULT else row.backend
-    return (name, *figures(row))
-
-
-def figures(row: Row) -> tuple[str, ...]:
-    """Return median, p20, p80, samples, TFLOP/s and error of a row that is ok, as text."""
-    times = [f"{time:.4g}" for time in (row.median_ms, row.p20_ms, row.p80_ms) if time is not None]
-    error = "" if row.max_error is None else f"{row.max_error:.1e}"
-    return (*times, str(row.samples), f"{row.tflops or 0:.3g}", error)

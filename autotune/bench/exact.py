@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from autotune.bench import masks
 from autotune.bench.case import AttentionCase
 from autotune.bench.inputs import Inputs, Outputs, Tensor
 
@@ -19,7 +20,8 @@ def exact_attention(case: AttentionCase, inputs: Inputs) -> tuple[Outputs, dict[
     import torch
 
     q, k, v = inputs.q.detach(), inputs.k.detach(), inputs.v.detach()
-    outputs = {"out": torch.empty(q.shape, dtype=torch.float64, device=q.device)}
+    shape = (*q.shape[:-1], case.d_v)
+    outputs = {"out": torch.empty(shape, dtype=torch.float64, device=q.device)}
     if inputs.dout is not None:
         for name, like in (("dq", q), ("dk", k), ("dv", v)):
             outputs[name] = torch.zeros(like.shape, dtype=torch.float64, device=q.device)
@@ -42,7 +44,7 @@ def _block(case: AttentionCase, inputs: Inputs, outputs: Outputs, at: tuple[int,
     q = inputs.q.detach()[block].double()  # [G, R, D]
     k, v = inputs.k.detach()[b, h].double(), inputs.v.detach()[b, h].double()  # [Skv, D]
     scale = 1 / math.sqrt(case.d_k)
-    p = _probabilities(case, q @ k.T * scale, start)  # [G, R, Skv]
+    p = _probabilities(case, q @ k.T * scale, at)  # [G, R, Skv]
     out = p @ v
     outputs["out"][block] = out
     squares = {"out": _total(p**2 * (v**2).sum(-1))}
@@ -61,15 +63,15 @@ def _block(case: AttentionCase, inputs: Inputs, outputs: Outputs, at: tuple[int,
     return squares
 
 
-def _probabilities(case: AttentionCase, scores: Tensor, start: int) -> Tensor:
-    """Return the softmax of scores [G, R, Skv] whose first row is query ``start``, causal aligned bottom-right."""
-    import torch
-
-    if case.masked:
-        row = torch.arange(start, start + scores.shape[1], device=scores.device)[:, None]
-        key = torch.arange(case.seq_kv, device=scores.device)
-        scores = scores.masked_fill(key > row + case.seq_kv - case.seq_q, -math.inf)
-    return scores.softmax(-1)
+def _probabilities(case: AttentionCase, scores: Tensor, at: tuple[int, int, int, int]) -> Tensor:
+    """Return the softmax of scores [G, R, Skv] whose first row is query ``start``, with the case's mask and bias."""
+    b, h, start, rows = at
+    group = case.heads // case.kv_heads
+    added = masks.bias(case, slice(h * group, (h + 1) * group), start, rows, scores.device)
+    if added is not None:
+        scores = scores + added
+    seen = masks.visible(case, b, start, rows, scores.device)
+    return (scores if seen is None else scores.masked_fill(~seen, -math.inf)).softmax(-1)
 
 
 def _total(tensor: Tensor) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from autotune.bench import sdpa
 from autotune.bench.case import AttentionCase
 from autotune.bench.exact import exact_attention
-from autotune.bench.inputs import FILLS, Inputs, Outputs, Tensor, fill, torch_dtype
+from autotune.bench.inputs import FILLS, Inputs, Outputs, Tensor, fill, in_direction, torch_dtype
 
 # Below these it is rounding: of the output, and of the gradients. PyTorch's math path computes in fp32 and rounds once,
 # at the end; a fused kernel also rounds its weights and their gradients (PyTorch's own for CPUs comes to 3.4 times the
@@ -57,9 +57,11 @@ def check(
     *,
     fills: Iterable[tuple[str, int]] = FILLS,
     on_step: Callable[[str], None] = lambda text: None,
+    at: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Verdict]:
     """Run every prepared call on every filling of the inputs and return a verdict for each name.
 
+    ``at`` is told each name before its call, which may take the process with it.
     The tensors are overwritten in place between the calls, so an output kept from an earlier call does not fit.
     """
     verdicts = {name: Verdict() for name in calls}
@@ -69,6 +71,7 @@ def check(
         for name, call in calls.items():
             if verdicts[name].passed:
                 on_step(f"checking {name} on {kind}" if kind != "random" else f"checking {name}")
+                at(name)
                 fill(inputs, kind, seed)  # again for each: the one before might have written into its inputs
                 verdicts[name] = _judge(case, call, truth, kind, verdicts[name])
     return verdicts
@@ -133,15 +136,17 @@ def _math_path(case: AttentionCase, inputs: Inputs) -> Iterator[tuple[Part, Outp
     """Run the same dtype's math path a few heads at a time: for all at once its score matrix may not fit."""
     group = case.heads // case.kv_heads
     step = max(1, min(case.kv_heads, _MATH_ELEMENTS // (group * case.seq_q * case.seq_kv)))
+    options = sdpa.options(case, inputs.q.device, dense=True)
+    mask = options.get("attn_mask")
     for b in range(case.batch):
         for h in range(0, case.kv_heads, step):
             part = (slice(b, b + 1), slice(h * group, (h + step) * group), slice(h, h + step))
-            some = _some_heads(inputs, part)
-            few = AttentionCase.from_json(
-                {**case.to_json(), "batch": 1, "heads": some.q.shape[1], "kv_heads": some.k.shape[1]}
-            )
+            if mask is not None:
+                options["attn_mask"] = mask[part[0] if len(mask) > 1 else slice(None)]
+                options["attn_mask"] = options["attn_mask"][:, part[1] if mask.shape[1] > 1 else slice(None)]
+            call = in_direction(case, _some_heads(inputs, part), sdpa.call_with(options))
             with sdpa.only("MATH"):
-                yield part, sdpa.prepare(few, some)()
+                yield part, call()
 
 
 def _some_heads(inputs: Inputs, part: Part) -> Inputs:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from autotune.bench import telemetry
 from autotune.errors import InvalidInput, InvalidStudy
 
 
@@ -62,13 +63,16 @@ def fingerprint(device: str, packages: Iterable[str]) -> dict[str, Any]:
     if device == "cpu":
         return found | {"device": cpu_name(), "threads": int(torch.get_num_threads())}
     properties = torch.cuda.get_device_properties(device)
+    fixed = telemetry.fixed(telemetry.index_of(device) or 0)
     return found | {
         "device": str(properties.name),
         "multiprocessors": int(properties.multi_processor_count),
         "memory_bytes": int(properties.total_memory),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        "driver": _driver(),
+        "driver": fixed["driver"] or _driver(),
+        "power_limit_w": fixed["power_limit_w"],
+        "mig": fixed["mig"],
     }
 
 

@@ -1,147 +1,128 @@
-"""Measure one case: ask, probe, check, time, check again. Whatever a backend does is a row with a reason."""
+"""Measure one case in this process: check, time, check again. Whatever a backend does is a row with a reason.
+
+It is meant for a process of its own (``isolate.py``): a crash, a hang or a CUDA error that stays ends only that one.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from autotune.bench import backends as table
-from autotune.bench import gate, timing
-from autotune.bench.backends import Backend
-from autotune.bench.case import AttentionCase
+from autotune.bench import gate, kernels, timing
+from autotune.bench.attempt import why
+from autotune.bench.ceilings import ceilings
+from autotune.bench.check import Checked, Task, check_case, check_context, judge, quiet_torch
+from autotune.bench.clocks import Bench, Timed
 from autotune.bench.gate import Verdict
-from autotune.bench.inputs import Inputs, Outputs, fill, new_inputs
-from autotune.bench.probe import probe
-from autotune.bench.probe_child import why
 from autotune.bench.rows import Row
-
-Say = Callable[[str], None]
+from autotune.bench.telemetry import Telemetry, index_of
 
 _LAST_FILLS = (("random", 6),)  # after the timing: a backend that has begun to replay is still wrong
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A backend with its call on the inputs of a case."""
+@dataclass(slots=True)
+class Answer:
+    """The rows of a case, in the order of the names, and the conditions that they were measured under."""
 
-    backend: Backend
-    call: Callable[[], Outputs]
-
-    def run(self) -> Outputs:
-        with self.backend.active():
-            return self.call()
+    rows: tuple[Row, ...] = ()
+    conditions: dict[str, Any] = field(default_factory=dict)
 
 
-def measure_case(case: AttentionCase, device: str, names: Sequence[str], budget_s: float, say: Say) -> tuple[Row, ...]:
-    """Return a row for each name, in their order; ``budget_s`` bounds the timing, not the probe and the checks."""
-    say("probing the backends")
-    rows, usable = _usable(case, device, names)
-    if usable:
-        with _quiet_torch(device):
-            try:
-                rows |= _measure(case, device, usable, budget_s, say)
-            except (RuntimeError, MemoryError) as error:  # not of one backend: the exact result itself did not fit
-                text = f"the check could not be made: {why(error)}"
-                rows |= {name: _row(case, name, "failed", text) for name in usable if name not in rows}
-    return tuple(rows[name] for name in names)
+def measure_case(task: Task) -> Answer:
+    """Return a row for each backend; ``budget_s`` bounds the timing, not what comes before it.
 
-
-def _row(case: AttentionCase, name: str, state: str, reason: str, max_error: float | None = None) -> Row:
-    return Row(backend=name, state=state, flops=case.flops(), reason=reason, max_error=max_error)
-
-
-def _usable(case: AttentionCase, device: str, names: Sequence[str]) -> tuple[dict[str, Row], dict[str, Backend]]:
-    """Return rows for those that refuse, by their own word or by the probe, and the backends that are left."""
+    Raises:
+        Poisoned: a backend left the CUDA context unusable.
+    """
     rows: dict[str, Row] = {}
-    loaded: dict[str, Backend] = {}
-    for name in names:
+    conditions: dict[str, Any] = {}
+
+    def note(row: Row) -> None:
+        rows[row.backend] = row
+        task.done(row)
+
+    with quiet_torch(task.device):
         try:
-            backend = table.load(table.target(name))
-            reason = backend.unsupported(case, device)
-        except Exception as error:  # noqa: BLE001 - another package's class
-            reason = f"does not load: {why(error)}"
-        if reason is None:
-            loaded[name] = backend
-        else:
-            rows[name] = _row(case, name, "unsupported", reason)
-    for name, reason in probe(case, device, {name: table.target(name) for name in loaded}).items():
-        if reason is not None:
-            rows[name] = _row(case, name, "unsupported", reason)
-            del loaded[name]
-    return rows, loaded
+            checked = check_case(task, note)
+            if checked is not None:
+                conditions = time_case(task, checked, note)
+        except (RuntimeError, MemoryError) as error:  # not of one backend: the exact result itself did not fit
+            check_context(task, "")
+            for name in [name for name in task.targets if name not in rows]:
+                note(task.row(name, "failed", f"the check could not be made: {why(error)}"))
+    return Answer(tuple(rows[name] for name in task.targets), conditions)
 
 
-def _measure(case: AttentionCase, device: str, usable: dict[str, Backend], budget_s: float, say: Say) -> dict[str, Row]:
-    rows: dict[str, Row] = {}
-    inputs = new_inputs(case, device)
-    fill(inputs, "random", 0)
-    ready: dict[str, Prepared] = {}
-    for name, backend in usable.items():
-        try:
-            ready[name] = Prepared(backend, backend.prepare(case, inputs))
-        except Exception as error:  # noqa: BLE001 - a backend may raise anything
-            rows[name] = _row(case, name, "failed", why(error))
-    verdicts = gate.check(case, inputs, {name: one.run for name, one in ready.items()}, on_step=say)
-    good = {name: one for name, one in ready.items() if verdicts[name].passed}
-    times, raised, peaks = _time(device, inputs, good, budget_s, say)
-    verdicts |= {name: Verdict(verdicts[name].max_error, raised=error) for name, error in raised.items()}
-    timed = {name: good[name].run for name in times}
-    last = gate.check(case, inputs, timed, fills=_LAST_FILLS)
-    verdicts |= {name: verdict for name, verdict in last.items() if not verdict.passed}
-    for name, verdict in verdicts.items():
-        if verdict.wrong is not None:
-            rows[name] = _row(case, name, "incorrect", verdict.wrong, verdict.max_error)
-        elif verdict.raised is not None:
-            rows[name] = _row(case, name, "failed", why(verdict.raised), verdict.max_error)
-        else:
-            rows[name] = Row(
-                backend=name,
-                state="ok",
-                flops=case.flops(),
-                times_ms=times[name],
-                max_error=verdict.max_error,
-                peak_bytes=peaks[name],
-            )
-    return rows
+def time_case(task: Task, checked: Checked, note: Callable[[Row], None]) -> dict[str, Any]:
+    """Time what passed, check it once more, note a row for each, and return the conditions."""
+    timed = _time(task, checked)
+    raised = {name: Verdict(checked.verdicts[name].max_error, raised=error) for name, error in timed.raised.items()}
+    left = {name: call for name, call in checked.calls().items() if name not in raised}
+    last = gate.check(task.case, checked.inputs, left, fills=_LAST_FILLS, at=task.at)
+    judge(task, raised | last, note)
+    for name in left:
+        if last[name].passed:
+            note(_row(task, checked, timed, name))
+    return {"stopped": timed.stopped, **ceilings(task.device, task.case.dtype), **timed.telemetry}
 
 
-def _time(
-    device: str, inputs: Inputs, good: dict[str, Prepared], budget_s: float, say: Say
-) -> tuple[dict[str, tuple[float, ...]], dict[str, Exception], dict[str, int | None]]:
-    """Return times in milliseconds, what was raised, and the peak memory in bytes, each by name."""
-    if not good:
-        return {}, {}, {}
-    fill(inputs, "random", 0)  # never zeros: they draw less power, and so run faster than real data
-    timer = timing.timer_for(device)
-    peaks: dict[str, int | None] = {}
-
-    def measure(name: str) -> float:
-        with good[name].backend.active():  # outside the timed region
-            if name not in peaks:
-                peaks[name] = timing.peak_extra_bytes(good[name].call, device)
-            return timer(good[name].call)
-
-    sampled = timing.sample_in_rounds(
-        list(good),
-        measure,
-        time.monotonic,
-        budget_s=budget_s,
-        on_round=lambda done, total: say(f"timing {len(good)} backends, round {done} of {total}"),
+def _row(task: Task, checked: Checked, timed: Timed, name: str) -> Row:
+    seen = timed.kernels.get(name)
+    times_ms, launch_ms = kernels.without_launch(timed.times_ms["gpu"][name], seen)
+    unsafe = checked.unsafe.get(name)
+    return Row(
+        backend=name,
+        state="ok" if unsafe is None else "incorrect",
+        reason=unsafe,
+        flops=task.case.flops(),
+        bytes=task.case.bytes(),
+        times_ms=times_ms,
+        eager_times_ms=timed.times_ms.get("eager", {}).get(name, ()),
+        graph_times_ms=timed.times_ms.get("graph", {}).get(name, ()),
+        max_error=checked.verdicts[name].max_error,
+        peak_bytes=timed.peaks.get(name),
+        first_call_s=round(checked.ready[name].first_call_s, 4),
+        kernels=() if seen is None else seen.names,
+        kernel_ms=None if seen is None else seen.kernel_ms,
+        launch_ms=launch_ms,
+        notes=tuple(timed.notes.get(name, ())),
     )
-    return {name: one.times_ms for name, one in sampled.samples.items()}, sampled.raised, peaks
 
 
-@contextmanager
-def _quiet_torch(device: str) -> Iterator[None]:
-    """Shut out what a caller may have switched on: autocast changes dtypes, no_grad leaves no backward pass."""
-    import torch
+_timers: dict[str, Callable[[Callable[[], Any]], float]] = {}
 
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast(device.partition(":")[0], enabled=False))
-        if device.startswith("cuda"):
-            stack.enter_context(torch.cuda.device(device))
-        yield
+
+def timer_of(device: str) -> Callable[[Callable[[], Any]], float]:
+    """Return the timer of a device, calibrated once a process."""
+    if device not in _timers:
+        timer = timing.timer_for(device)
+        if isinstance(timer, timing.CudaTimer):
+            timer.overhead_ms = kernels.event_overhead_ms(timer, device)
+        _timers[device] = timer
+    return _timers[device]
+
+
+def bench_of(task: Task, checked: Checked) -> Bench:
+    """Return the prepared calls of a case with the timers of its device."""
+    return Bench(
+        device=task.device,
+        inputs=checked.inputs,
+        calls={name: one.call for name, one in checked.ready.items()},
+        active={name: one.backend.active for name, one in checked.ready.items()},
+        timer=timer_of(task.device),
+        telemetry=Telemetry(index_of(task.device)),
+        at=task.at,
+        say=task.say,
+    )
+
+
+def _time(task: Task, checked: Checked) -> Timed:
+    bench = bench_of(task, checked)
+    timed = bench.run(list(checked.ready), task.by, task.budget_s, task.margin, keep=(table.DEFAULT,))
+    if task.profile and isinstance(bench.timer, timing.CudaTimer):
+        bench.profile([name for name in checked.ready if name not in timed.raised], timed, bench.timer)
+    for name, error in timed.raised.items():
+        check_context(task, name, error)
+    return timed

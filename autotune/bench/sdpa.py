@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from autotune.bench import masks
 from autotune.bench.case import AttentionCase
-from autotune.bench.inputs import Inputs, Outputs, Tensor, in_direction
+from autotune.bench.inputs import Forward, Tensor
 
 
 def needs_mask_tensor(case: AttentionCase) -> bool:
-    """Whether causal must be given as a mask: PyTorch's ``is_causal`` is aligned top-left, a case bottom-right."""
+    """Whether the mask can only be given as a tensor."""
+    return not case.plain
+
+
+def rectangular(case: AttentionCase) -> bool:
+    """Whether causal is not ``is_causal``: that one is aligned top-left, a case bottom-right."""
     return case.masked and case.seq_q != case.seq_kv
 
 
-def prepare(case: AttentionCase, inputs: Inputs) -> Callable[[], Outputs]:
-    """Return the call of a case; which kernel it reaches depends on what is switched on while it runs."""
-    import torch
+def options(case: AttentionCase, device: Any, *, dense: bool = False) -> dict[str, Any]:
+    """Return the keywords of the call; ``dense`` gives a causal rectangle as a tensor, not as PyTorch's own mask class.
+
+    That class (``causal_lower_right``) lets the flash and the efficient kernel skip what is masked.
+    """
+    found: dict[str, Any] = {}
+    if needs_mask_tensor(case) or (rectangular(case) and dense):
+        found["attn_mask"] = masks.dense(case, device)
+    elif rectangular(case):
+        from torch.nn.attention.bias import causal_lower_right
+
+        found["attn_mask"] = causal_lower_right(case.seq_q, case.seq_kv)
+    elif case.masked:
+        found["is_causal"] = True
+    if case.heads != case.kv_heads:
+        found["enable_gqa"] = True
+    return found
+
+
+def call_with(keywords: dict[str, Any]) -> Forward:
+    """Return SDPA with these keywords; which kernel it reaches depends on what is switched on while it runs."""
     from torch.nn.functional import scaled_dot_product_attention
 
-    options: dict[str, Any] = {"is_causal": case.masked}
-    if needs_mask_tensor(case):
-        ones = torch.ones(case.seq_q, case.seq_kv, dtype=torch.bool, device=inputs.q.device)
-        options = {"attn_mask": ones.tril(case.seq_kv - case.seq_q)}
-    if case.heads != case.kv_heads:
-        options["enable_gqa"] = True
+    keywords = dict(keywords)
 
     def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return scaled_dot_product_attention(q, k, v, **options)
+        return scaled_dot_product_attention(q, k, v, **keywords)
 
-    return in_direction(case, inputs, forward)
+    return forward
+
+
+def forward(case: AttentionCase, device: str, *, dense: bool = False) -> Forward:
+    """Return the call of a case."""
+    return call_with(options(case, device, dense=dense))
 
 
 def only(kernel: str) -> AbstractContextManager[None]:

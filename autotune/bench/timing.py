@@ -1,100 +1,16 @@
-"""Timing: candidates in turns, so that a clock that drifts or a chip that heats up hits all of them alike."""
+"""The clocks: time on the GPU behind a spin kernel, CUDA-graph replay, and with the host; wall time on a CPU."""
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
-WARM_UP_ROUNDS = 3
-SAMPLES = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Times of one candidate in milliseconds; the figures are derived from them."""
-
-    times_ms: tuple[float, ...]
-
-    @property
-    def median_ms(self) -> float:
-        return statistics.median(self.times_ms)
-
-    @property
-    def p20_ms(self) -> float:
-        return percentile(self.times_ms, 20)
-
-    @property
-    def p80_ms(self) -> float:
-        return percentile(self.times_ms, 80)
-
-    @property
-    def interval_ms(self) -> tuple[float, float]:
-        """The 95 % confidence interval of the median, by ranks: no assumption about how the times are spread."""
-        ordered = sorted(self.times_ms)
-        half = 1.96 * math.sqrt(len(ordered)) / 2
-        low = max(0, math.floor(len(ordered) / 2 - half))
-        high = min(len(ordered), math.ceil(len(ordered) / 2 + half)) - 1
-        return ordered[low], ordered[max(low, high)]
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return a percentile, linear between the two nearest values."""
-    ordered = sorted(values)
-    at = (len(ordered) - 1) * percent / 100
-    low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """What a sampling came to: samples of those that ran to the end, and what the others raised."""
-
-    samples: dict[str, Samples] = field(default_factory=dict)
-    raised: dict[str, Exception] = field(default_factory=dict)
-
-
-def sample_in_rounds(
-    names: Sequence[str],
-    measure: Callable[[str], float],
-    clock: Callable[[], float],
-    *,
-    budget_s: float,
-    samples: int = SAMPLES,
-    on_round: Callable[[int, int], None] = lambda done, total: None,
-) -> Sampled:
-    """Measure every candidate once a round until each has enough samples, or a next round would overrun the budget.
-
-    ``measure(name)`` returns milliseconds; ``clock()`` returns seconds. Every second round runs backwards: the one
-    before a candidate is not always the same, and a steady drift cancels. The first rounds are warm-up and dropped,
-    except where the budget ended with few. A candidate that raises leaves the field to the others.
-    """
-    times: dict[str, list[float]] = {name: [] for name in names}
-    raised: dict[str, Exception] = {}
-    start = last = clock()
-    total = samples + WARM_UP_ROUNDS
-    for number in range(total):
-        for name in list(times)[:: -1 if number % 2 else 1]:
-            try:
-                times[name].append(measure(name))
-            except Exception as error:  # noqa: BLE001 - a backend may raise anything
-                raised[name] = error
-                del times[name]
-        now = clock()
-        on_round(number + 1, total)
-        if not times or (now - start) + (now - last) > budget_s:
-            break
-        last = now
-    kept = {
-        name: values[WARM_UP_ROUNDS:] if len(values) > 2 * WARM_UP_ROUNDS else values for name, values in times.items()
-    }
-    return Sampled({name: Samples(tuple(values)) for name, values in kept.items()}, raised)
-
+CLOCKS = ("gpu", "eager", "graph")
+_EAGER_CALLS = 10  # in a row for one sample, then one wait for the GPU
+_GRAPH_MS = 0.2  # a graph holds so many calls that a replay takes about this long
 
 Call = Callable[[], Any]
 
@@ -111,15 +27,30 @@ def time_on_cpu(call: Call) -> float:
     return (time.perf_counter_ns() - start) / 1e6
 
 
+def time_eager(call: Call, device: str) -> float:
+    """Return what one of several calls in a row takes, host included: the longer of Python's and the GPU's time."""
+    if not device.startswith("cuda"):
+        return time_on_cpu(call)
+    import torch
+
+    torch.cuda.synchronize(device)
+    start = time.perf_counter_ns()
+    for _ in range(_EAGER_CALLS):
+        call()
+    torch.cuda.synchronize(device)
+    return (time.perf_counter_ns() - start) / 1e6 / _EAGER_CALLS
+
+
 class CudaTimer:
     """GPU time between two events, with a cold L2 cache, behind a kernel that spins until all is enqueued.
 
     Without the spin kernel the GPU waits for the host between the events, and a 10 us kernel behind 100 us of Python
     reads as 80 us. Where the spin was too short all the same (the first event was over before the call returned) the
-    sample is thrown away and taken again behind a longer spin.
+    sample is thrown away and taken again behind a longer spin. What two events read around nothing but a launch
+    (``overhead_ms``, measured once against the profiler) is taken off.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, overhead_ms: float = 0.0) -> None:
         import torch
 
         self._cuda = torch.cuda
@@ -128,6 +59,7 @@ class CudaTimer:
         self._flush = torch.empty(max(256 << 20, 4 * l2_bytes), dtype=torch.int8, device=device)
         self._cycles_per_ms = self._calibrate()
         self._spin_ms: dict[int, float] = {}  # by the id of the call
+        self.overhead_ms = overhead_ms
 
     def __call__(self, call: Call) -> float:
         if id(call) not in self._spin_ms:
@@ -136,7 +68,15 @@ class CudaTimer:
             elapsed_ms, hidden = self._once(call, factor * self._spin_ms[id(call)])
             if hidden:
                 break
-        return elapsed_ms  # never hidden: the call itself waits for the GPU, and that is its cost
+            self._spin_ms[id(call)] *= 1.2
+        # Never hidden: the call itself waits for the GPU, and that is its cost.
+        return max(elapsed_ms - self.overhead_ms, 1e-6)
+
+    def run_hidden(self, call: Call) -> None:
+        """Run a call as it is timed, for the profiler: L2 flushed, behind a spin kernel."""
+        if id(call) not in self._spin_ms:
+            self._spin_ms[id(call)] = self._first_spin_ms(call)
+        self._once(call, 2 * self._spin_ms[id(call)])  # the profiler makes launches slower
 
     def _once(self, call: Call, spin_ms: float) -> tuple[float, bool]:
         """Return the elapsed milliseconds, and whether the host had enqueued everything in time."""
@@ -171,6 +111,36 @@ class CudaTimer:
                 end.synchronize()
             return cycles / float(start.elapsed_time(end))
         return 2e6
+
+
+class GraphTimer:
+    """Replays of a captured CUDA graph of several calls: no host in it, caches as warm as the calls leave them."""
+
+    def __init__(self, call: Call, gpu_ms: float, device: str) -> None:
+        import torch
+
+        self._cuda = torch.cuda
+        self._calls = max(2, min(20, round(_GRAPH_MS / max(gpu_ms, 1e-3))))
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):  # what a first call sets up must not be captured, and belongs on this stream
+            for _ in range(2):
+                call()
+        torch.cuda.current_stream(device).wait_stream(side)
+        torch.cuda.synchronize(device)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, stream=side):
+            for _ in range(self._calls):
+                call()
+
+    def __call__(self) -> float:
+        start, end = self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
+        self._graph.replay()  # one ahead: the launch of the second is hidden behind it
+        start.record()
+        self._graph.replay()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / self._calls
 
 
 def peak_extra_bytes(call: Call, device: str) -> int | None:

@@ -9,8 +9,10 @@ COMMANDS = {  # name: (module, one line of help)
     "plan": ("autotune.cli.plan", "turn a study into one config file a trial, without running anything"),
     "study": ("autotune.cli.study", "plan, run under Snakemake, aggregate, and say what is best"),
     "status": ("autotune.cli.status", "say how far a study is, what is best, and what failed why"),
+    "cancel": ("autotune.cli.cancel", "cancel what a study has in SLURM's queue"),
     "retry": ("autotune.cli.retry", "put failed or infeasible trials back to work"),
     "aggregate": ("autotune.cli.aggregate", "write best.json, trials.csv and scalars.csv from the results so far"),
+    "doctor": ("autotune.cli.doctor", "say which attention backends run here, why not, and what mends it"),
     "bench-attn": ("autotune.cli.bench_attn", "measure attention backends and choose the fastest that is right"),
     "run-batch": ("autotune.cli.run_batch", "run the trials of one batch (what a Snakemake job does)"),
 }

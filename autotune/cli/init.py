@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import autotune
@@ -12,6 +14,7 @@ from autotune.errors import InvalidInput
 HELP = "Write a project that runs as it stands: a study file, an objective, a Snakefile and a SLURM profile to edit."
 EPILOG = """example:
   autotune init demo && cd demo && autotune study study.yaml
+  autotune init demo --profile slurm && cd demo && autotune study study.yaml --profile slurm
 """
 
 _STUDY = """\
@@ -80,6 +83,8 @@ rule study:
         rules.all.input,
 """
 
+_PARTITION = "  # slurm_partition: gpu\n"  # in the packaged profile
+
 _GITIGNORE = """\
 .autotune/
 .snakemake/
@@ -90,6 +95,12 @@ __pycache__/
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See command.run_command."""
     parser.add_argument("dir", nargs="?", default=".", help="the project's folder (default: this one)")
+    parser.add_argument(
+        "--profile",
+        choices=("local", "slurm"),
+        default="local",
+        help="where it is to run first; slurm/config.yaml lists this cluster's partitions where `sinfo` knows them",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         "study.yaml": _STUDY,
         "objective.py": _OBJECTIVE,
         "workflow/Snakefile": _SNAKEFILE,
-        "slurm/config.yaml": Path(autotune.profile("slurm"), "config.yaml").read_text(encoding="utf-8"),
+        "slurm/config.yaml": _slurm_profile(),
         ".gitignore": _GITIGNORE,
     }
     there = [name for name in files if (root / name).exists()]
@@ -113,5 +124,33 @@ def run(args: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     where = "" if root == Path() else f"cd {os.path.relpath(root)} && "
-    print(f"wrote {', '.join(files)}\nnext: {where}autotune study study.yaml")
+    flags = "" if args.profile == "local" else " --profile slurm"
+    print(f"wrote {', '.join(files)}\nnext: {where}autotune study study.yaml{flags}")
     return 0
+
+
+def _slurm_profile() -> str:
+    """Return the packaged profile, with this cluster's partitions to choose from."""
+    text = Path(autotune.profile("slurm"), "config.yaml").read_text(encoding="utf-8")
+    return text.replace(_PARTITION, "".join(_partitions()) or _PARTITION)
+
+
+def _partitions() -> Iterator[str]:
+    """Yield a commented choice for each partition that ``sinfo`` knows; none where there is no SLURM."""
+    command = ["sinfo", "--noheader", "--format=%P|%D|%c|%m|%G|%l"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return
+    for line in answer.stdout.splitlines():
+        if line.count("|") == 5:
+            name, nodes, cpus, mem_mb, gres, limit = line.split("|")
+            default = "the default; " if name.endswith("*") else ""
+            what = f"{nodes} nodes of {cpus} CPUs, {mem_mb} MB" + ("" if gres == "(null)" else f", {gres}")
+            choice = f"slurm_partition: {name.removesuffix('*')}"
+            yield f"  # {choice} # {default}{what}; jobs of up to {_in_words(limit)}\n"
+
+
+def _in_words(limit: str) -> str:
+    """Return a time limit as ``sinfo`` prints it, with its unit: ``5:00`` is five minutes."""
+    return f"{limit.removesuffix(':00')} minutes" if limit.count(":") == 1 and "-" not in limit else limit

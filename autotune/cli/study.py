@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
-from autotune import snakemake
+from autotune import controller, snakemake
 from autotune.aggregation import Summary, aggregate
 from autotune.cli.command import say_notes
 from autotune.cli.plan import describe
@@ -24,25 +27,41 @@ example:
 """
 PASS_THROUGH = True
 
+Drive = Callable[[StudyDir, dict[str, Any], list[str]], tuple[int, Summary]]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See command.run_command."""
     add_study_arguments(parser)
+    parser.add_argument(
+        "--cancel-leftovers",
+        action="store_true",
+        help="on SLURM: cancel jobs of an earlier run of this study, rather than wait for them",
+    )
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """See command.run_command."""
     study_file, rest = split_study_file(rest)
-    refuse_misspelt(study_flags(), rest)
-    _, store, plan = plan_study(args, study_file, dry_run=False, slots=snakemake.slots(rest))
-    say_notes(plan.notes)
-    print(describe(store, plan), flush=True)
-    status, summary = snakemake.run(store, plan.study, rest)
+    refuse_misspelt([*study_flags(), "--cancel-leftovers"], rest)
+    on_slurm, slots = snakemake.is_on_slurm(rest), snakemake.slots(rest)
+    # An old study is only set aside (--fresh) when it is sure that no other process runs it.
+    _, store, plan = plan_study(args, study_file, dry_run=on_slurm and args.fresh, slots=slots)
+    with controller.alone(store) if on_slurm else contextlib.nullcontext():
+        if on_slurm and (controller.settle_leftovers(store, plan.study, cancel=args.cancel_leftovers) or args.fresh):
+            _, store, plan = plan_study(args, study_file, dry_run=False, slots=slots)
+        say_notes(plan.notes)
+        print(describe(store, plan), flush=True)
+        return _run(store, plan.study, rest, controller.run if on_slurm else snakemake.run)
+
+
+def _run(store: StudyDir, study: dict[str, Any], rest: list[str], drive: Drive) -> int:
+    status, summary = drive(store, study, rest)
     if snakemake.is_dry(rest):
         return status
     if summary.unreadable:  # Snakemake does not look into results; aggregating puts the batches of these back to work
         say_notes(f"{error}; trial {number} runs again" for number, error in aggregate(store).unreadable.items())
-        status, summary = snakemake.run(store, plan.study, rest)
+        status, summary = drive(store, study, rest)
     if status != 0 and not summary.failed:
         _explain(store, status)
     if status != 0:  # then Snakemake has not aggregated, or not all

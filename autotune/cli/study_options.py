@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 
 from autotune.config import StudyConfig, described, load_config
-from autotune.errors import InvalidStudy, nearest
+from autotune.errors import InvalidStudy
 from autotune.execution.objective import load_objective
 from autotune.planning import Plan, make_plan
 from autotune.storage import StudyDir
 
+_SNAKEMAKES = ("--precommand", "--set-resources")  # its own, though they look like ours
 DEFAULT_FILES = ("study.yaml", "config/config.yaml")
 
 
@@ -38,10 +40,15 @@ def split_study_file(rest: list[str]) -> tuple[str | None, list[str]]:
 
 def refuse_misspelt(parser_flags: list[str], rest: list[str]) -> None:
     """Refuse a flag that is nearly one of ours, rather than give it to Snakemake."""
+    names = {flag.removeprefix("--"): flag for flag in parser_flags}
     for word in rest:
         flag = word.partition("=")[0]
-        if flag.startswith("--") and len(flag) > 4 and (hint := nearest(flag, parser_flags)):
-            raise InvalidStudy(f"there is no flag {flag}; {hint}".rstrip("; "))
+        if not flag.startswith("--") or len(flag) <= 4 or flag in _SNAKEMAKES:
+            continue
+        # The dashes, which all have, would make --profile look like --on-failure.
+        close = difflib.get_close_matches(flag.removeprefix("--"), names, n=1, cutoff=0.8)
+        if close:
+            raise InvalidStudy(f"there is no flag {flag}; did you mean {names[close[0]]!r}?")
 
 
 def study_flags() -> list[str]:

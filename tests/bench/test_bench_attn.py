@@ -151,25 +151,37 @@ def test_all_of_it_is_offered():
     assert set(attn.__all__) == {"AttentionCase", "Choice", "attention", "measure", "select_fastest_backend"}
 
 
-def test_a_kept_winner_is_revalidated_and_a_stale_one_measured_again(torch, own_cache, count_measuring):
-    from autotune.bench.rows import Measurement
-    from autotune.files import json_bytes, read_record
+@pytest.fixture
+def machine(monkeypatch):
+    """Measure nothing: every backend takes what the machine says; return its times and what was asked of it."""
+    from autotune.bench import isolate
+    from autotune.bench.rows import Row
 
-    select_fastest_backend(64, **SMALL, device="cpu")
-    select_fastest_backend(64, **SMALL, device="cpu", revalidate=True)
-    assert len(count_measuring) == 2
-    (path,) = own_cache.rglob("*.json")
-    kept = read_record(path)
-    for row in kept["rows"]:  # as if another machine had found the slowest one the fastest by far
-        row["times_ms"] = [1e-4 if row["backend"] == "torch-math" else 1e3] * len(row["times_ms"])
-    path.write_bytes(json_bytes(kept))
-    assert select_fastest_backend(64, **SMALL, device="cpu") == "torch-math"
-    with pytest.warns(UserWarning, match="stale: torch-math was kept for"):
-        choice = select_fastest_backend(2048, heads=2, d_k=32, budget_s=0.5, device="cpu", revalidate=True)
-        assert choice.measurement  # a new shape: nothing kept, nothing to check
-        choice = select_fastest_backend(64, **SMALL, device="cpu", revalidate=True)
-    assert isinstance(choice.measurement, Measurement)
-    assert not choice.measurement.from_cache
+    times, asked = {}, []
+
+    def measured(case, device, targets, **how):
+        asked.append((list(targets), how["budget_s"]))
+        rows = [Row(backend=name, state="ok", flops=1.0, times_ms=(times[name],) * 50) for name in targets]
+        return tuple(rows), {"stopped": "precise"}
+
+    monkeypatch.setattr(isolate, "measure_isolated", measured)
+    return times, asked
+
+
+def test_a_kept_winner_is_revalidated_and_a_stale_one_measured_again(torch, machine):
+    times, asked = machine
+    times.update({"torch": 1.2, "torch-flash": 1.0, "torch-math": 9.0, "torch-cudnn": 10.0})
+    shape = {"heads": 2, "d_k": 32, "budget_s": 5.0, "device": "cpu", "backends": list(times)}
+    assert select_fastest_backend(64, **shape) == "torch-flash"
+    assert select_fastest_backend(64, **shape, revalidate=True) == "torch-flash"
+    assert asked == [(list(times), 5.0), (["torch-flash", "torch", "torch-math"], 2.0)]  # the second is the quick probe
+    times["torch-flash"] = 1.5  # as after a new driver
+    with pytest.warns(UserWarning, match="stale: torch-flash was kept for .*, but now torch is faster"):
+        choice = select_fastest_backend(64, **shape, revalidate=True)
+    assert choice == "torch"
+    assert asked[2:] == [(["torch-flash", "torch", "torch-math"], 2.0), (list(times), 5.0)]
+    assert select_fastest_backend(64, **shape) == "torch"
+    assert len(asked) == 4
 
 
 def test_attention_runs_the_choice(torch):
@@ -181,8 +193,9 @@ def test_attention_runs_the_choice(torch):
 
 
 def test_apply_puts_a_kernel_first_and_back(torch):
-    from autotune.bench.apply import apply
     from torch.nn.attention import SDPBackend
+
+    from autotune.bench.apply import apply
 
     before = torch._C._get_sdp_priority_order()
     undo = apply("torch-math")
@@ -207,7 +220,9 @@ def test_lists_and_suites_are_planned(bench_attn, capsys, tmp_path):
 
 
 def test_tables_of_what_was_measured(torch, bench_attn, capsys, tmp_path):
-    bench_attn("--seq 32,48 --heads 2 --d-k 16 --device cpu --budget 0.2 --backends torch,flash2 --plan-cells", str(tmp_path))
+    bench_attn(
+        "--seq 32,48 --heads 2 --d-k 16 --device cpu --budget 0.2 --backends torch,flash2 --plan-cells", str(tmp_path)
+    )
     for number, cell in enumerate(capsys.readouterr().out.split()):
         out = tmp_path / "attn" / "results" / cell.rsplit("/", 1)[1]
         assert bench_attn("--cell", cell, "--out", str(out)) == 0

@@ -78,7 +78,9 @@ def test_the_reference_is_what_autograd_says(torch, make_case, shape):
         want = dict(zip(("dq", "dk", "dv"), torch.autograd.grad(out, (q, k, v), inputs.dout.double()), strict=True))
         want["out"] = out.detach()
         for name, value in want.items():
-            torch.testing.assert_close(got[name], value, rtol=1e-9, atol=1e-6 if case.mask == "alibi" else 1e-9)  # its bias is float32 here
+            torch.testing.assert_close(
+                got[name], value, rtol=1e-9, atol=1e-6 if case.mask == "alibi" else 1e-9
+            )  # its bias is float32 here
 
 
 def test_the_reference_in_many_blocks_is_the_same(torch, make_case, monkeypatch):

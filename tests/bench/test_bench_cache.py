@@ -14,7 +14,9 @@ HARDWARE = {"device": "test", "torch": "2.13.0", "packages": {"xformers": None}}
 
 def measurement(case, *, samples=50, budget_s=10.0, names=("torch", "torch-math"), stopped="precise"):
     rows = tuple(Row(backend=name, state="ok", flops=1.0, times_ms=(1.0,) * samples) for name in names)
-    return Measurement(case=case, device="cpu", hardware=HARDWARE, budget_s=budget_s, rows=rows, conditions={"stopped": stopped})
+    return Measurement(
+        case=case, device="cpu", hardware=HARDWARE, budget_s=budget_s, rows=rows, conditions={"stopped": stopped}
+    )
 
 
 def test_hit_and_miss(make_case):

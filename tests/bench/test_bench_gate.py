@@ -110,7 +110,10 @@ def test_the_limit_is_twice_the_math_path_or_the_floor(make_case):
     inputs = new_inputs(case, "cpu")
     fill(inputs, "very negative logits", 3)
     truth = gate.find_truth(case, inputs)
-    math_error = gate._distance(in_direction(case, inputs, gate.sdpa.forward(case, "cpu"))()["out"], truth.exact["out"]) / truth.norms["out"]
+    math_error = (
+        gate._distance(in_direction(case, inputs, gate.sdpa.forward(case, "cpu"))()["out"], truth.exact["out"])
+        / truth.norms["out"]
+    )
     assert truth.limits["out"] == pytest.approx(2 * math_error, rel=0.5)
     fill(inputs, "random", 1)
     assert gate.find_truth(case, inputs).limits["out"] == gate.FLOORS["fp32"][0]

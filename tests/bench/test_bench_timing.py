@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.bench import kernels
 from autotune.bench.choose import NoUsableBackend, choose
 from autotune.bench.rows import Measurement, Row
 from autotune.bench.sampling import SAMPLES, Samples, percentile, ratio, sample_in_rounds
@@ -103,7 +104,7 @@ def test_a_ratio_is_of_common_rounds_and_knows_its_interval():
 
 @pytest.mark.parametrize("gap", [1.05, 1.1])
 def test_the_truth_is_found_under_drift_noise_and_outliers(make_case, gap):
-    """Five candidates in random order on a clock that slows down by half: nearly always the true one or a tie with it."""
+    """Five candidates in random order on a clock that slows down by half and more."""
     right = 0
     for seed in range(40):
         truth = {"torch": gap, "torch-flash": 1.0, "torch-cudnn": gap * 1.1, "flex": 1.6, "torch-math": 20.0}
@@ -120,7 +121,9 @@ def test_drift_hits_all_alike(make_case):
     """The clock halves its speed meanwhile; measured one after another, the truly slower one would win."""
     machine = Machine({"torch": 105.0, "torch-flash": 100.0}, drift_per_s=0.1)
     sampled = machine.sample(most=60)
-    assert ratio(sampled.samples["torch"].times_ms, sampled.samples["torch-flash"].times_ms).median == pytest.approx(1.05, rel=0.01)
+    assert ratio(sampled.samples["torch"].times_ms, sampled.samples["torch-flash"].times_ms).median == pytest.approx(
+        1.05, rel=0.01
+    )
     cool = Machine({"torch": 105.0, "torch-flash": 100.0}, drift_per_s=0.1)
     sequential = {name: sorted(cool.measure(name) for _ in range(50))[25] for name in cool.truth_ms}
     assert sequential["torch"] < sequential["torch-flash"]
@@ -176,7 +179,7 @@ def test_level_ones_go_by_memory_then_packages(make_case):
     def rows(**peaks):
         return tuple(
             Row(backend=name, state="ok", flops=1.0, times_ms=(time,) * 50, peak_bytes=peaks[name.replace("-", "_")])
-            for name, time in {"flash2": 1.0, "torch-cudnn": 1.01, "torch": 1.5}.items()
+            for name, time in {"flash2": 1.0, "torch-cudnn": 1.004, "torch": 1.5}.items()
         )
 
     found = measurement(make_case(), {"torch": [1.0]})
@@ -198,7 +201,9 @@ def test_the_choice_goes_by_the_clock_that_is_asked_for(make_case):
 
 def test_an_unsafe_default_is_not_chosen_but_its_time_is_told(make_case):
     rows = (
-        Row(backend="torch", state="incorrect", flops=1.0, times_ms=(0.8,) * 9, reason="NaN at the length 704 beside it"),
+        Row(
+            backend="torch", state="incorrect", flops=1.0, times_ms=(0.8,) * 9, reason="NaN at the length 704 beside it"
+        ),
         Row(backend="flash4", state="ok", flops=1.0, times_ms=(1.0,) * 9),
     )
     choice = choose(replace(measurement(make_case(), {"torch": [1.0]}), rows=rows), 0.02)
@@ -211,7 +216,7 @@ def test_inside_the_margin_the_default_is_preferred_then_fewer_packages(make_cas
     case = make_case()
     assert choose(measurement(case, {"flash2": [1.00] * 9, "torch": [1.019] * 9}), 0.02) == "torch"
     assert choose(measurement(case, {"flash2": [1.00] * 9, "torch": [1.021] * 9}), 0.02) == "flash2"
-    choice = choose(measurement(case, {"flash2": [1.00] * 9, "torch-cudnn": [1.01] * 9, "torch": [1.5] * 9}), 0.02)
+    choice = choose(measurement(case, {"flash2": [1.00] * 9, "torch-cudnn": [1.004] * 9, "torch": [1.5] * 9}), 0.02)
     assert choice == "torch-cudnn"
     assert choice.ties == ("flash2", "torch-cudnn")
     assert choice.regret == pytest.approx(0.5)
@@ -239,3 +244,32 @@ def test_row_json_round_trip():
     record = row.to_json()
     assert Row.from_json(record) == row
     assert (record["median_ms"], record["samples"], record["tflops"]) == (2.0, 3, 2.0)
+
+
+def profiled(*calls):
+    """Make activities of calls, each behind a flush and a spin kernel; a call is a list of (name, start, end)."""
+    found = []
+    for i, call in enumerate(calls):
+        found += [kernels.Activity("Memset (Device)", i * 1000, i * 1000 + 90)]
+        found += [kernels.Activity("at::cuda::spin_kernel(long)", i * 1000 + 91, i * 1000 + 200)]
+        found += [kernels.Activity(name, i * 1000 + start, i * 1000 + end) for name, start, end in call]
+    return found
+
+
+def test_the_profile_of_a_call_is_what_comes_between_spin_and_flush():
+    backward = [("Memset (Device)", 201, 203), ("void small()", 204, 206), ("big<64>()", 207, 217)]
+    seen = kernels.summarize(profiled(backward, backward, backward)[::-1])
+    assert seen.names == ("big<64>()", "small()")
+    assert seen.kernel_ms == pytest.approx(0.014)  # the kernels, and a memset that belongs to them
+    assert seen.span_ms == pytest.approx(0.016)  # from the first thing that it does to the last
+    assert kernels.summarize(profiled([])) is None
+
+
+def test_a_launch_is_taken_off_only_where_it_is_one():
+    seen = kernels.Profile(("k",), 0.009, 0.010)
+    times, launch = kernels.without_launch((0.011, 0.0115, 0.012), seen)
+    assert launch == pytest.approx(0.0015)
+    assert Samples(times).median_ms == pytest.approx(0.010)
+    assert kernels.without_launch((0.009,) * 3, seen) == ((0.009,) * 3, 0.0)  # less than the profiler saw
+    assert kernels.without_launch((0.05,) * 3, seen)[1] == 0.0  # too much for a launch
+    assert kernels.without_launch((0.05,) * 3, None)[1] == 0.0

@@ -108,9 +108,11 @@ def test_status_and_cancel(lab: Any) -> None:
     lab.cluster.drain("node4")
     study = lab.start(*lab.study())
     lab.wait_for_running(3)
-    twice = lab.run("autotune", "study", "study.yaml", "--profile", "slurm")
-    assert twice.returncode == 2
-    assert "only one `autotune study` must run the study" in twice.stdout
+    for flags in ([], ["--fresh"]):
+        twice = lab.run("autotune", "study", "study.yaml", "--profile", "slurm", *flags)
+        assert twice.returncode == 2
+        assert "only one `autotune study` must run the study" in twice.stdout
+    assert not (lab.folder / ".autotune" / "archive").exists()
 
     status = lab.run("autotune", "status")
     assert "SLURM holds 4 jobs (1 pending, 3 running); of the trials to run: 6 running, 2 pending" in status.stdout

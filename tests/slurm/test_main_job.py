@@ -96,3 +96,25 @@ def test_gpu_model_in_the_other_spelling(lab: Any) -> None:
     (call,) = lab.submissions()
     assert "--gpus=t100:1" in call and "--gres" not in call
     assert [note[3] for note in lab.notes()] in (["0"], ["1"])
+
+
+def test_trial_on_two_nodes_is_one_allocation_and_one_execution(lab: Any) -> None:
+    lab.write(
+        """
+        import subprocess
+        words = "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --overlap".split()
+        spread = subprocess.run(
+            [*words, "sh", "-c", "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"], capture_output=True, text=True
+        )
+        (HERE / "spread.txt").write_text(spread.stdout + spread.stderr)
+        """,
+        max_trials=1,
+        trials_per_job=1,
+        resources={"gpus": 4, "nodes": 2, "cpus": 4, "mem_mb": 1200},
+    )
+    assert lab.run(*lab.study()).returncode == 0, lab.terminal()
+    assert lab.executions() == {0: 1}
+    (call,) = lab.submissions()
+    for option in ("--nodes=2", "--ntasks=2", "--cpus-per-task=2", "--mem 600", "--gres=gpu:2"):
+        assert option in call, call
+    assert sorted((lab.folder / "spread.txt").read_text().splitlines()) == ["node1 0,1", "node2 0,1"]

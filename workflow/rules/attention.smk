@@ -1,3 +1,7 @@
+localrules:
+    attention_tables,
+
+
 # One job for each planned shape, which compares the attention backends on the node that it lands on.
 rule attention:
     input:
@@ -15,3 +19,21 @@ rule attention:
         autotune=AUTOTUNE,
     shell:
         "{params.autotune} bench-attn --cell {input.cell:q} --out {output.result:q} > {log:q} 2>&1"
+
+
+# The table of all planned shapes and the choice for each. Its columns are described in docs/attention.md.
+rule attention_tables:
+    input:
+        planned_attention,
+    output:
+        table=f"{STORE}/attn.csv",
+        best=f"{STORE}/attn_best.json",
+    log:
+        f"{STORE}/attn/logs/tables.log",
+    conda:
+        "../envs/autotune.yaml"
+    params:
+        autotune=AUTOTUNE,
+        log_dir=log_dir,
+    shell:
+        "{params.autotune} bench-attn --aggregate {params.log_dir:q} > {log:q} 2>&1"

@@ -40,12 +40,90 @@ def planned_batches(wildcards):
 
 
 def needed(resource):
-    """What one trial of the study needs of a resource, as a function that Snakemake calls for each job."""
+    """What a job of the study needs of a resource, as a function that Snakemake calls for each job."""
 
     def value(wildcards):
-        return math.ceil(read_plan("study.json")["resources"][resource])
+        study = read_plan("study.json")
+        slots = 1 if resource in ("runtime", "nodes") else study.get("slots_per_job", 1)
+        return math.ceil(study["resources"].get(resource, 1) * slots)
 
     return value
+
+
+def grown(resource):
+    """What a job needs of memory or time: twice as much in its second attempt, up to the site's `max_...`, if any."""
+    first = needed(resource)
+
+    def value(wildcards, attempt):
+        asked = first(wildcards)
+        limit = site(f"max_{resource}")
+        return asked * attempt if limit is None else max(asked, min(asked * attempt, int(limit)))
+
+    return value
+
+
+def site(key):
+    """What the profile's `default-resources` say of the site; unlike a profile, they reach spawned jobs too."""
+    resources = workflow.resource_settings.default_resources or {}
+    return str(resources[key].raw).strip("'\"") if key in resources else None
+
+
+# A site takes one of `sbatch --gpus=a100:2` and `sbatch --gres=gpu:a100:2`; the profile's `gpu_option` says which. On
+# several nodes it is always the second, which counts the GPUs of each node. None leaves a resource out.
+
+
+def uses_gres(wildcards):
+    return site("gpu_option") == "gres" or needed("nodes")(wildcards) > 1
+
+
+def model_of_gpus(wildcards):
+    return read_plan("study.json")["resources"].get("gpu_model") or site("gpu_model")
+
+
+def gpus_by_gpus(wildcards):
+    return 0 if uses_gres(wildcards) else needed("gpus")(wildcards)
+
+
+def model_by_gpus(wildcards):
+    return model_of_gpus(wildcards) if gpus_by_gpus(wildcards) else None
+
+
+def gpus_by_gres(wildcards):
+    count = needed("gpus")(wildcards) // needed("nodes")(wildcards)
+    parts = ["gpu", model_of_gpus(wildcards), str(count)]
+    return ":".join(part for part in parts if part) if count and uses_gres(wildcards) else None
+
+
+# A job on several nodes is one task a node. With `mpi` the plugin starts the batch on the first node, outside any
+# task, and leaves it to the trial to start something on all of them.
+
+
+def on_several_nodes(value):
+    def chosen(wildcards):
+        nodes = needed("nodes")(wildcards)
+        return value(wildcards, nodes) if nodes > 1 else None
+
+    return chosen
+
+
+def as_many_as_nodes(wildcards, nodes):
+    return nodes
+
+
+def share_of_cpus(wildcards, nodes):
+    return math.ceil(needed("cpus")(wildcards) / nodes)
+
+
+def not_by_gpus(wildcards, nodes):
+    return 0  # else the plugin would take `tasks` for those of each GPU
+
+
+def launcher(wildcards, nodes):
+    return "srun"
+
+
+def memory_of_a_node(wildcards, attempt):
+    return math.ceil(grown("mem_mb")(wildcards, attempt) / needed("nodes")(wildcards))
 
 
 def needed_by_cell(resource):
@@ -55,3 +133,8 @@ def needed_by_cell(resource):
         return read_plan(f"attn/cells/{wildcards.cell}.json")["resources"][resource]
 
     return value
+
+
+def planned_attention(wildcards):
+    """All results that the planned attention shapes lead to; only the main process calls this."""
+    return [f"{STORE}/attn/results/{cell}.json" for cell in read_plan("attn/index.json")["cells"]]

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, cast
 
 from autotune.bench.case import AttentionCase
-from autotune.bench.inputs import Inputs, Outputs
+from autotune.bench.inputs import Forward, Inputs, Outputs
 from autotune.errors import InvalidInput, nearest
 
 ENTRY_POINTS = "autotune.attention_backends"
@@ -26,8 +26,11 @@ BACKENDS: dict[str, str] = {
     "torch-flash": "autotune.bench.backends.torch_flash:TorchFlash",
     "torch-efficient": "autotune.bench.backends.torch_efficient:TorchEfficient",
     "torch-cudnn": "autotune.bench.backends.torch_cudnn:TorchCudnn",
+    "flex": "autotune.bench.backends.flex:Flex",
     "xformers": "autotune.bench.backends.xformers:Xformers",
     "flash2": "autotune.bench.backends.flash2:Flash2",
+    "flash3": "autotune.bench.backends.flash3:Flash3",
+    "flash4": "autotune.bench.backends.flash4:Flash4",
     "reference": "autotune.bench.backends.reference:Reference",
 }
 
@@ -39,14 +42,28 @@ class Backend(Protocol):
     def packages(self) -> tuple[str, ...]:
         """Distributions that it needs beside torch; their versions are part of the cache key."""
 
+    @property
+    def install(self) -> str:
+        """The line that installs what is missing."""
+
+    @property
+    def recompiles(self) -> bool:
+        """Whether every new shape costs seconds of compilation: then only the case's own shape is checked."""
+
     def unsupported(self, case: AttentionCase, device: str) -> str | None:
         """Return why it cannot do this case on this device (``cpu``, ``cuda:0``), or None; never raise, never import.
 
-        It is for what is known beforehand. What only shows when the backend runs, the probe finds.
+        It is for what is known beforehand. What only shows when the backend runs, a trial run finds.
         """
 
+    def forward(self, case: AttentionCase, device: str) -> Forward:
+        """Return ``(q, k, v) -> out`` for tensors of this case; planning belongs in here."""
+
     def prepare(self, case: AttentionCase, inputs: Inputs) -> Callable[[], Outputs]:
-        """Return a call without arguments that reads the input tensors anew each time; planning belongs in here."""
+        """Return a call without arguments that reads the input tensors anew each time.
+
+        Mostly ``in_direction(case, inputs, self.forward(case, str(inputs.q.device)))``.
+        """
 
     def active(self) -> AbstractContextManager[None]:
         """Return what must be switched on while prepared calls run; entered before the clock starts."""

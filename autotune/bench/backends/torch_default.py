@@ -7,19 +7,24 @@ from contextlib import AbstractContextManager, nullcontext
 
 from autotune.bench import sdpa
 from autotune.bench.case import AttentionCase
-from autotune.bench.inputs import Inputs, Outputs
+from autotune.bench.inputs import Forward, Inputs, Outputs, in_direction
 
 
 class TorchDefault:
     """What a user gets who chooses nothing."""
 
     packages: tuple[str, ...] = ()
+    install = "pip install 'autotune[torch]'"
+    recompiles = False
 
     def unsupported(self, case: AttentionCase, device: str) -> str | None:
         return None
 
+    def forward(self, case: AttentionCase, device: str) -> Forward:
+        return sdpa.forward(case, device)
+
     def prepare(self, case: AttentionCase, inputs: Inputs) -> Callable[[], Outputs]:
-        return sdpa.prepare(case, inputs)
+        return in_direction(case, inputs, self.forward(case, str(inputs.q.device)))
 
     def active(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -7,19 +7,24 @@ from contextlib import AbstractContextManager
 
 from autotune.bench import sdpa
 from autotune.bench.case import AttentionCase
-from autotune.bench.inputs import Inputs, Outputs
+from autotune.bench.inputs import Forward, Inputs, Outputs, in_direction
 
 
 class TorchMath:
     """SDPA that may use the math kernel and no other."""
 
     packages: tuple[str, ...] = ()
+    install = "pip install 'autotune[torch]'"
+    recompiles = False
 
     def unsupported(self, case: AttentionCase, device: str) -> str | None:
         return None
 
+    def forward(self, case: AttentionCase, device: str) -> Forward:
+        return sdpa.forward(case, device)
+
     def prepare(self, case: AttentionCase, inputs: Inputs) -> Callable[[], Outputs]:
-        return sdpa.prepare(case, inputs)
+        return in_direction(case, inputs, self.forward(case, str(inputs.q.device)))
 
     def active(self) -> AbstractContextManager[None]:
         return sdpa.only("MATH")
