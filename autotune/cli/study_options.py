@@ -74,6 +74,7 @@ def plan_study(
     searcher = load_searcher(config.algo, config.algo_options)
     search_path = os.path.relpath(os.path.dirname(os.path.abspath(study_file))) if study_file else "."
     chosen = {"objective": config.objective, "command": config.command, "launcher": config.launcher}
+    sys.dont_write_bytecode = sys.dont_write_bytecode or dry_run  # a dry run leaves no trace of its import either
     load_objective({**chosen, "parameters": space.names, "search_path": search_path, "resources": config.resources})
     store = StudyDir(config.log_dir)
     plan = make_plan(
