@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ class Summary:
     best: Result | None
     groups: dict[tuple[str, str, str], list[int]]
     unreadable: dict[int, str]
-    durations_s: list[float] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -78,7 +77,6 @@ def summarize(store: StudyDir, study: dict[str, Any], results: Results) -> Summa
         best=best_of(known.values(), study["metric"], study["mode"]),
         groups=_groups(known.values()),
         unreadable=results.unreadable,
-        durations_s=[result.duration_s for result in known.values()],
     )
 
 
