@@ -5,15 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autotune.errors import InvalidStudy
 from autotune.files import json_bytes, write_if_changed
+from autotune.objectives import best_of, constraints_of
 from autotune.records import COMPLETE, FAILED, INFEASIBLE, STATES, Result
 from autotune.storage import AGGREGATE_LOCK, Results, StudyDir
+
+SCALAR_COLUMNS = ["step", "tag", "value", "time"]
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A value that a trial logged itself: when (seconds since 1970), under which tag, at which step."""
+
+    time_s: float
+    tag: str
+    step: int
+    value: float
 
 
 @dataclass
@@ -74,7 +87,7 @@ def summarize(store: StudyDir, study: dict[str, Any], results: Results) -> Summa
         missing=len(missing),
         running=store.running([*missing, *(result.number for result in open_)]),
         unsettled=len(missing) + len(open_),
-        best=best_of(known.values(), study["metric"], study["mode"]),
+        best=best_of(study, known.values()),
         groups=_groups(known.values()),
         unreadable=results.unreadable,
     )
@@ -86,16 +99,13 @@ def planned_results(study: dict[str, Any], results: Results) -> dict[int, Result
     return {number: there[number] for number in sorted(there) if number < study["trials"]}
 
 
-def best_of(results: Iterable[Result], metric: str, mode: str) -> Result | None:
-    """Return the complete trial with the best metric; of equals, the one with the lowest number."""
-    sign = 1 if mode == "min" else -1
-    candidates = [result for result in results if result.state == COMPLETE and metric in result.metrics]
-    return min(candidates, key=lambda result: (sign * result.metrics[metric], result.number), default=None)
+def best_record(study: dict[str, Any], best: Result | None, results: Sequence[Result] = ()) -> dict[str, Any]:
+    """Return the content of ``best.json``; its ``params`` are None while no trial has completed.
 
-
-def best_record(study: dict[str, Any], best: Result | None) -> dict[str, Any]:
-    """Return the content of ``best.json``; its ``params`` are None while no trial has completed."""
-    return {
+    With several metrics, ``pareto`` holds those of ``results`` that no other one beats, the best in the first metric
+    first; that one is also the ``best``.
+    """
+    record = {
         "metric": study["metric"],
         "mode": study["mode"],
         "number": None if best is None else best.number,
@@ -104,22 +114,38 @@ def best_record(study: dict[str, Any], best: Result | None) -> dict[str, Any]:
         "value": None if best is None else best.metrics[study["metric"]],
         "metrics": None if best is None else best.metrics,
     }
+    if study.get("metrics"):
+        from autotune.pareto import front
+
+        fields = ("number", "id", "params", "metrics")
+        record["pareto"] = [{name: getattr(item, name) for name in fields} for item in front(study, results)]
+    return record
 
 
-def write_best(store: StudyDir, study: dict[str, Any], best: Result | None) -> None:
+def write_best(store: StudyDir, study: dict[str, Any], best: Result | None, results: Sequence[Result] = ()) -> None:
     """Write ``best.json``, and its copy where the study asks for one; the caller holds the aggregate's lock."""
-    data = json_bytes(best_record(study, best), indent=True)
-    write_if_changed(store.best_file, data)
+    record = best_record(study, best, results)
+    write_if_changed(store.best_file, json_bytes(record, indent=True))
     copy = study["write_best_to"]
     if copy and os.path.abspath(copy) != os.path.abspath(store.best_file):
         try:
             os.makedirs(os.path.dirname(os.path.abspath(copy)), exist_ok=True)
-            write_if_changed(copy, data)
+            write_if_changed(copy, _copy_bytes(record, copy))
         except OSError as error:
             raise InvalidStudy(
                 f"`write_best_to` must be a file that can be written, got {copy!r} ({error.strerror}); "
                 f"the best is in {store.best_file}"
             ) from None
+
+
+def _copy_bytes(record: dict[str, Any], path: str) -> bytes:
+    """Return the content of ``best.json`` as YAML where the copy's name says so, else as it is."""
+    data = json_bytes(record, indent=True)
+    if not path.endswith((".yaml", ".yml")):
+        return data
+    import yaml
+
+    return str(yaml.safe_dump(json.loads(data))).encode()
 
 
 def aggregate(store: StudyDir) -> Summary:
@@ -132,9 +158,9 @@ def aggregate(store: StudyDir) -> Summary:
     with contextlib.closing(store.lock()) as lock, lock.holding(AGGREGATE_LOCK):
         summary = summarize(store, study, results)
         known = list(planned_results(study, results).values())
-        write_if_changed(store.trials_file, _csv(_trial_rows(known), _trial_columns(study, known)))
-        write_if_changed(store.scalars_file, _csv(_scalar_rows(store, known), ["step", "tag", "value", "time"]))
-        write_best(store, study, summary.best)
+        write_if_changed(store.trials_file, csv_bytes(trial_rows(known, study), trial_columns(study, known)))
+        write_if_changed(store.scalars_file, csv_bytes(scalar_rows(store, known, study), SCALAR_COLUMNS))
+        write_best(store, study, summary.best, known)
     if results.unreadable:
         _put_back(store, results.unreadable)
     return summary
@@ -159,7 +185,8 @@ def _groups(results: Iterable[Result]) -> dict[tuple[str, str, str], list[int]]:
 # Tables
 
 
-def _csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> bytes:
+def csv_bytes(rows: Iterator[dict[str, Any]], columns: list[str]) -> bytes:
+    """Return a table as the bytes of a CSV file."""
     import pandas as pd
 
     # dtype=object: a column with gaps would turn its integers into floats
@@ -167,18 +194,44 @@ def _csv(rows: Iterator[dict[str, Any]], columns: list[str]) -> bytes:
     return bytes(table.to_csv(index=False).encode("utf-8", "backslashreplace"))
 
 
-def _trial_columns(study: dict[str, Any], results: list[Result]) -> list[str]:
+def trial_columns(study: dict[str, Any], results: list[Result]) -> list[str]:
+    """Return the columns of ``trials.csv``."""
     metrics = sorted({name for result in results for name in result.metrics} - {study["metric"]})
     return [
-        *("number", "state", "reason"),
+        *("number", "state", "reason", *judged_columns(study)),
         *(f"params.{name}" for name in study["parameters"]),
         *(f"metrics.{name}" for name in [study["metric"], *metrics]),
         *("duration_s", "attempt", "host", "gpus", "started_at", "id", "error"),
     ]
 
 
-def _trial_rows(results: list[Result]) -> Iterator[dict[str, Any]]:
+def judged_columns(study: dict[str, Any]) -> list[str]:
+    """Return the columns that only some studies have."""
+    asked = {"fidelity": "fidelity", "repeat": "repeats", "feasible": "constraints", "rank": "metrics"}
+    return [column for column, option in asked.items() if study.get(option)]
+
+
+def _judged(study: dict[str, Any], results: list[Result]) -> Iterator[dict[str, Any]]:
+    """Yield what is in a trial's columns that only some studies have: feasible and rank depend on all trials."""
+    ranked: dict[int, int] = {}
+    if study.get("metrics"):
+        from autotune.pareto import ranks
+
+        ranked = ranks(study, results)
+    constraints = constraints_of(study)
     for result in results:
+        is_complete = result.state == COMPLETE
+        yield {
+            "fidelity": result.fidelity,
+            "repeat": result.repeat or 0,
+            "feasible": all(item.violation(result.metrics) <= 0 for item in constraints) if is_complete else None,
+            "rank": ranked.get(result.number),
+        }
+
+
+def trial_rows(results: list[Result], study: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``trials.csv``: one a trial; a key may be missing."""
+    for result, judged in zip(results, _judged(study, results), strict=True):
         row: dict[str, Any] = {
             "number": result.number,
             "state": result.state,
@@ -190,25 +243,40 @@ def _trial_rows(results: list[Result]) -> Iterator[dict[str, Any]]:
             "started_at": result.started_at,
             "id": result.id,
             "error": result.outcome.error,
+            **judged,
         }
         row |= {f"params.{name}": value for name, value in result.params.items()}
         row |= {f"metrics.{name}": value for name, value in result.metrics.items()}
         yield row
 
 
-def _scalar_rows(store: StudyDir, results: list[Result]) -> Iterator[dict[str, Any]]:
+def scalar_rows(store: StudyDir, results: list[Result], study: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``scalars.csv``: each round's hypervolume, each trial's metrics and what it logged."""
+    yield from _hypervolume_rows(study, results)
     for result in results:
         time = round(result.started_at + result.duration_s, 3)
         for name, value in result.metrics.items():
             yield {"step": result.number, "tag": f"autotune.{name}", "value": value, "time": time}
         if result.outcome.logged:
-            yield from _logged_rows(store, result.number)
+            for logged in logged_values(store, result.number):
+                tag = f"trial_{result.number:05d}/{logged.tag}"
+                yield {"step": logged.step, "tag": tag, "value": logged.value, "time": round(logged.time_s, 3)}
 
 
-def _logged_rows(store: StudyDir, number: int) -> Iterator[dict[str, Any]]:
+def _hypervolume_rows(study: dict[str, Any], results: list[Result]) -> Iterator[dict[str, Any]]:
+    if not study.get("metrics"):
+        return
+    from autotune.pareto import hypervolumes
+
+    ended = max((item.started_at + item.duration_s for item in results), default=0.0)
+    for round_, volume in enumerate(hypervolumes(study, results, study.get("round_sizes", [study["trials"]]))):
+        yield {"step": round_, "tag": "autotune.hypervolume", "value": volume, "time": round(ended, 3)}
+
+
+def logged_values(store: StudyDir, number: int) -> Iterator[Logged]:
     """Yield what a trial logged itself; a last line that a kill cut off is not there."""
     with contextlib.suppress(FileNotFoundError):
         for line in Path(store.logged_file(number)).read_bytes().splitlines():
             with contextlib.suppress(ValueError, TypeError):  # a program may have written it
-                time, tag, step, value = json.loads(line)
-                yield {"step": step, "tag": f"trial_{number:05d}/{tag}", "value": value, "time": round(time, 3)}
+                time_s, tag, step, value = json.loads(line)
+                yield Logged(float(time_s), str(tag), int(step), float(value))

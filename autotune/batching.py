@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from autotune.config import StudyConfig
@@ -37,22 +38,30 @@ def auto_size(trials: int, slots: int, trial_s: float | None) -> int:
     return max(1, min(share, trials))
 
 
-def cut(ids: list[str], size: int, keep: Iterable[Batch]) -> list[Batch]:
-    """Return batches of at most ``size`` trials that cover all, in order; settled ones in ``keep`` stay as they are."""
+def cut(ids: list[str], size: int, keep: Iterable[Batch], ends: Iterable[int] = ()) -> list[Batch]:
+    """Return batches of at most ``size`` trials that cover all, in order; settled ones in ``keep`` stay as they are.
+
+    No batch goes on over one of ``ends``, the numbers of trials that begin a round or need other resources.
+    """
     batches: list[Batch] = []
-    position = 0
+    position, borders = 0, sorted(ends)
     for batch in sorted(keep, key=lambda batch: batch.numbers.start):
         first, stop = batch.numbers.start, batch.numbers.stop
         if first < position or Batch.of(first, ids[first:stop]).name != batch.name:
             continue  # made for another plan, or for more trials than there are now
-        batches += _cut_range(ids, position, first, size)
+        batches += _cut_range(ids, position, first, size, borders)
         batches.append(batch)
         position = stop
-    return batches + _cut_range(ids, position, len(ids), size)
+    return batches + _cut_range(ids, position, len(ids), size, borders)
 
 
-def _cut_range(ids: list[str], first: int, stop: int, size: int) -> list[Batch]:
-    return [Batch.of(start, ids[start : min(start + size, stop)]) for start in range(first, stop, size)]
+def _cut_range(ids: list[str], first: int, stop: int, size: int, borders: list[int]) -> list[Batch]:
+    inner = borders[bisect.bisect_right(borders, first) : bisect.bisect_left(borders, stop)]
+    return [
+        Batch.of(start, ids[start : min(start + size, to)])
+        for begin, to in itertools.pairwise([first, *inner, stop])
+        for start in range(begin, to, size)
+    ]
 
 
 def is_settled(record: dict[str, Any], config: StudyConfig, sizes: dict[int, tuple[int, int]], batch: Batch) -> bool:
@@ -75,10 +84,12 @@ class Packer:
         pending_batches: batches that are to run.
         done: trials that need no execution any more.
         notes: results that were found damaged.
+
+    ``ends`` are the trials at which a batch must begin anew.
     """
 
-    def __init__(self, store: StudyDir, config: StudyConfig, slots: int) -> None:
-        self._store, self._config, self._slots = store, config, slots
+    def __init__(self, store: StudyDir, config: StudyConfig, slots: int, ends: Sequence[int] = ()) -> None:
+        self._store, self._config, self._slots, self._ends = store, config, slots, ends
         self._sizes = store.result_sizes()  # once: with 100,000 results it takes half a second
         self.pending_batches = self.done = 0
         self.notes: list[str] = []
@@ -94,7 +105,7 @@ class Packer:
             batches = [Batch(name) for name in index["batches"]]
         else:
             ids = ids or [self._store.read_config(number).id for number in range(trials)]
-            batches = cut(ids, size, settled)
+            batches = cut(ids, size, settled, self._ends)
         names = {batch.name for batch in settled}
         open_ = [batch for batch in batches if batch.name not in names]
         self.pending_batches = len(open_)
@@ -155,7 +166,8 @@ class Packer:
         is_off = measured is not None and (known is None or not known / 2 <= measured <= known * 2)
         if index and (not is_off or not pending):
             return index["trials_per_job"], known
-        return auto_size(pending or trials, self._slots, measured), measured
+        at_once = max(stop - first for first, stop in itertools.pairwise([0, *self._ends, trials]))
+        return auto_size(min(pending or trials, at_once), self._slots, measured), measured
 
     def _measured_s(self) -> float | None:
         found = (self._result(number) for number in itertools.islice(self._sizes, 100))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from autotune.errors import InvalidStudy, nearest
 from autotune.files import load_user_file
-from autotune.options import Kind, Number, OneOf, Table, Text
+from autotune.options import Kind, ListOf, Number, OneOf, Table, Text
 
 RESOURCES = Table(
     (
@@ -22,6 +22,8 @@ RESOURCES = Table(
     ),
     example="{gpus: 1, cpus: 4, mem_mb: 16000, runtime: 60}",
 )
+METRIC = Table((("name", Text("latency_ms")), ("mode", OneOf(("min", "max")))), example="{name: latency_ms, mode: min}")
+SPACE_KEYS = ("space", "forbid", "zip")
 MOST_TRIALS = 10_000_000
 DEFAULT_RESOURCES = {"gpus": 0, "nodes": 1, "cpus": 1, "mem_mb": 1000, "runtime": 60}
 
@@ -29,8 +31,8 @@ DEFAULT_RESOURCES = {"gpus": 0, "nodes": 1, "cpus": 1, "mem_mb": 1000, "runtime"
 def _option(default: Any, kind: Kind, help_: str) -> Any:
     """Declare an option: its default, the kind of its values, and one line of help."""
     metadata = {"kind": kind, "help": help_}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
+    if isinstance(default, dict | list):
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -54,6 +56,16 @@ class StudyConfig:
     )
     metric: str = _option("loss", Text("loss"), "name of the metric that is optimized")
     mode: str = _option("min", OneOf(("min", "max")), "whether less or more of the metric is better")
+    metrics: list[dict[str, Any]] = _option(
+        [],
+        ListOf(METRIC, example="[{name: latency_ms, mode: min}, {name: accuracy, mode: max}]"),
+        "several metrics instead of `metric` and `mode`, each with its own mode: best.json has their Pareto front",
+    )
+    constraints: list[str] = _option(
+        [],
+        ListOf(Text("memory_gb <= 80"), example="['memory_gb <= 80']"),
+        "conditions on measured metrics; a trial that breaks one is never best",
+    )
     algo: str = _option("random", Text("sobol"), "searcher: random, grid, sobol, lhs, or `pkg.mod:Class`")
     algo_options: dict[str, Any] = _option({}, Table(example="{grid_points: 7}"), "the searcher's own options")
     seed: int | None = _option(
@@ -64,6 +76,31 @@ class StudyConfig:
         None,
         Table(example="{lr: {type: loguniform, low: 1e-5, high: 1e-1}}"),
         "search space: name to parameter, or a file that holds it",
+    )
+    trials: str | None = _option(
+        None, Text("rows.csv"), "CSV or JSONL file with one row a trial, instead of `space`, `algo` and `max_trials`"
+    )
+    forbid: list[str] = _option(
+        [],
+        ListOf(Text("tp * pp > 8"), example="['tp * pp > 8']"),
+        "expressions over parameters; a point for which one is true is never tried",
+    )
+    zip: list[list[str]] = _option(
+        [],
+        ListOf(ListOf(Text("width"), example="[width, depth]"), example="[[width, depth]]"),
+        "groups of parameters with equally many values, which go through them together",
+    )
+    rounds: int | None = _option(
+        None, Number(low=1, whole=True, example=16), "rounds of a searcher that learns; `max_trials` follows from it"
+    )
+    batch_size: int = _option(
+        8, Number(low=1, whole=True, example=8), "trials of a round, which a searcher that learns proposes at once"
+    )
+    quorum: float = _option(
+        1, Number(exclusive=True, example=0.9), "part of a round that has to be done before the next is planned"
+    )
+    warm_start: list[dict[str, Any]] = _option(
+        [], ListOf(Table(), example="[{lr: 1e-3}]"), "parameters that are known to be good: they are the first trials"
     )
     log_dir: str = _option(".autotune", Text(".autotune"), "the study directory: all that a study writes is in it")
     resources: dict[str, Any] = _option(
@@ -94,7 +131,9 @@ class StudyConfig:
         10, Number(example=60), "seconds that a trial which is told to end (SIGTERM) has to save before it is killed"
     )
     on_failure: str = _option(
-        "rerun", OneOf(("rerun", "record")), "`rerun`: a failed trial runs again next time; `record`: it stands"
+        "auto",
+        OneOf(("auto", "rerun", "record")),
+        "`rerun`: a failed trial runs again next time; `record`: it stands; `auto`: `record` for searchers that learn",
     )
     attempts: int = _option(
         1, Number(low=1, whole=True, example=3), "executions before a failure stands, with `on_failure: record`"
@@ -102,7 +141,9 @@ class StudyConfig:
     max_log_mb: float = _option(
         1024, Number(exclusive=True, example=100), "what one trial may print (MB) before it is ended and has failed"
     )
-    write_best_to: str | None = _option(None, Text("best.json"), "write a copy of the best trial to this file as well")
+    write_best_to: str | None = _option(
+        None, Text("best.json"), "write a copy of the best trial to this file as well: YAML if it ends in .yaml, else JSON"
+    )
 
     def __post_init__(self) -> None:
         """Check every option, and those that depend on one another."""
@@ -110,12 +151,26 @@ class StudyConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, kind.check(value, f"StudyConfig: `{name}`"))
+        if self.metrics:
+            _fill_metrics(self)
+        if self.rounds is not None:
+            object.__setattr__(self, "max_trials", self.rounds * self.batch_size)
         _check_together(self)
 
     def resource(self, name: str) -> float:
         """Return what one trial needs of a resource: gpus, cpus, mem_mb or runtime (minutes)."""
         value: float = self.resources.get(name, DEFAULT_RESOURCES[name])
         return value
+
+
+def _fill_metrics(config: StudyConfig) -> None:
+    """Complete the metrics, and let the first stand for the study."""
+    names = [metric.get("name") for metric in config.metrics]
+    if None in names or len(set(names)) < len(names):
+        raise InvalidStudy(f"`metrics` must each have a `name` of its own, got {names}")
+    metrics = [{"mode": "min", **metric} for metric in config.metrics]
+    for name, value in (("metrics", metrics), ("metric", metrics[0]["name"]), ("mode", metrics[0]["mode"])):
+        object.__setattr__(config, name, value)
 
 
 def kinds() -> dict[str, Kind]:
@@ -135,6 +190,8 @@ def _check_together(config: StudyConfig) -> None:
         raise InvalidStudy(
             f"`max_trials` must be at most {MOST_TRIALS:,}, as each trial is two files, got a larger number"
         )
+    if config.quorum > 1:
+        raise InvalidStudy(f"`quorum` must be at most 1, a part of a round, got {config.quorum}; for example 0.9")
     if config.objective and config.command:
         raise InvalidStudy("a study must have `objective` or `command`, got both; remove one of them")
     if "{" in config.log_dir or "}" in config.log_dir:
@@ -168,24 +225,32 @@ def _check_nodes(config: StudyConfig) -> None:
         raise InvalidStudy(f"`slots_per_job` must be 1 for trials on several nodes, got {config.slots_per_job}")
 
 
-def load_config(path: str | None, flags: Mapping[str, str] | None = None) -> StudyConfig:
+def load_config(
+    path: str | None, flags: Mapping[str, str] | None = None, read: Callable[[str], Any] = load_user_file
+) -> StudyConfig:
     """Return the options of a study file, of command-line flags, or of both (flags win).
 
     Args:
         path: a YAML or JSON study file, or None.
         flags: option name to the text of its flag.
+        read: returns the content of a study file or of what ``--space`` names; the command line also reads those of
+            other programs.
 
     Raises:
         InvalidInput: with file and key, or the flag.
     """
     options: dict[str, Any] = {}
     if path is not None:
-        options = _checked(_study_file(path), path)
+        options = _checked(_study_file(path, read), path)
     for name, text in (flags or {}).items():
         kind = kinds()[name]
         flag = "--" + name.replace("_", "-")
-        value = _space_file(text) if name == "space" else kind.parse(text)
-        options[name] = _merged(options.get(name), kind.check(value, flag))
+        value = kind.parse(text)
+        if name == "space":
+            options = {key: item for key, item in options.items() if key not in SPACE_KEYS}
+            options |= _checked(_space_file(text, read), text)
+        else:
+            options[name] = _merged(options.get(name), kind.check(value, flag))
     for one, other in (("objective", "command"), ("command", "objective")):
         if flags and one in flags and other not in flags:
             options.pop(other, None)
@@ -200,25 +265,26 @@ def _merged(old: Any, new: Any) -> Any:
     return {**old, **new} if is_part else new
 
 
-def _study_file(path: str) -> dict[str, Any]:
-    content = load_user_file(path)
+def _study_file(path: str, read: Callable[[str], Any]) -> dict[str, Any]:
+    content = read(path)
     if not isinstance(content, dict):
         raise InvalidStudy(
             f"{path} must hold a mapping of options such as `metric: loss`, got {type(content).__name__}"
         )
     if isinstance(content.get("space"), str):
-        content["space"] = _space_file(os.path.join(os.path.dirname(path), content["space"]))
+        content = {**content, **_space_file(os.path.join(os.path.dirname(path), content["space"]), read)}
+    if isinstance(content.get("trials"), str):
+        content = {**content, "trials": os.path.join(os.path.dirname(path), content["trials"])}
     return content
 
 
-def _space_file(path: str) -> Any:
-    space = load_user_file(path)
+def _space_file(path: str, read: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the options of a file with a space: `space`, and the `forbid` and `zip` that stand beside it."""
+    content = read(path)
     # A whole study file may serve as the space as well.
-    return (
-        space["space"]
-        if isinstance(space, dict) and isinstance(space.get("space"), dict) and "type" not in space["space"]
-        else space
-    )
+    if isinstance(content, dict) and isinstance(content.get("space"), dict) and "type" not in content["space"]:
+        return {key: content[key] for key in SPACE_KEYS if key in content}
+    return {"space": content}
 
 
 def _checked(content: dict[str, Any], path: str) -> dict[str, Any]:
@@ -242,7 +308,7 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "additionalProperties": False,
-        "required": ["space"],
+        "anyOf": [{"required": ["space"]}, {"required": ["trials"]}],
         "oneOf": [{"required": ["objective"]}, {"required": ["command"]}],
     }
 

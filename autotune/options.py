@@ -155,3 +155,25 @@ class Table:
             return {"type": "object"}
         properties = {key: kind.schema() for key, kind in self.fields}
         return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of values of one kind; a flag gives it as JSON."""
+
+    item: Kind
+    example: str = "[...]"
+
+    def check(self, value: Any, where: str) -> list[Any]:
+        """See Kind."""
+        if not isinstance(value, list | tuple):
+            raise _refuse(where, "a list", value, self.example)
+        return [self.item.check(item, f"{where}[{place}]") for place, item in enumerate(value)]
+
+    def parse(self, text: str) -> Any:
+        """See Kind."""
+        return parse_scalar(text)
+
+    def schema(self) -> dict[str, Any]:
+        """See Kind."""
+        return {"type": "array", "items": self.item.schema()}

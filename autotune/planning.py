@@ -6,6 +6,7 @@ Planning is a function of its inputs: the same study gives the same bytes anywhe
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,10 @@ from autotune.algorithms import Searcher, searcher_name, searcher_options
 from autotune.config import DEFAULT_RESOURCES, StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
 from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
-from autotune.records import TrialConfig, trial_id
+from autotune.objectives import constraints_of
+from autotune.records import TrialConfig
+from autotune.reuse import take_over
+from autotune.rounds import RoundPlanner, is_adaptive, make_trial, round_sizes, slot_ids
 from autotune.spaces import SearchSpace
 from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
 
@@ -33,9 +37,17 @@ _OPTIONS = (
         "launcher",
         "isolation",
     ),
-    *("trial_timeout", "stop_grace", "on_failure", "attempts", "max_log_mb", "write_best_to"),
+    *("trial_timeout", "stop_grace", "attempts", "max_log_mb", "write_best_to"),
 )
-IDENTITY = ("objective", "command", "metric", "space", "parameters", "searcher", "seed")
+_OPTIONS_IF_GIVEN = (
+    "warm_start",
+    "metrics",
+    "constraints",
+)  # the others would change the files of studies that know nothing of them
+IDENTITY = (
+    *("objective", "command", "metric", "metrics", "space", "forbid", "zip", "parameters", "searcher", "seed"),
+    "warm_start",
+)
 
 
 @dataclass
@@ -79,7 +91,11 @@ def make_plan(
         PlanChanged: there is a plan for another study, or the searcher did not reproduce it.
         InvalidInput: the study directory cannot be written, the searcher left the space.
     """
+    config = replace(config, on_failure=_failure_policy(config, searcher))
     wanted = _study(config, space, searcher, search_path)
+    space.refuse_empty()
+    _check_warm_start(config, space)
+    constraints_of(wanted)
     slots = slots or os.cpu_count() or 1
     if dry_run:
         old = None if fresh else _existing(store)
@@ -105,17 +121,36 @@ def effective_seed(config: StudyConfig, searcher: Searcher) -> int:
     return 0 if chosen is None else chosen
 
 
+def _failure_policy(config: StudyConfig, searcher: Searcher) -> str:
+    """Return what `auto` means: failures stand where a searcher learns from them, or where attempts are counted."""
+    if config.on_failure != "auto":
+        return config.on_failure
+    return "record" if config.attempts > 1 or is_adaptive(searcher) else "rerun"
+
+
+def _check_warm_start(config: StudyConfig, space: SearchSpace) -> None:
+    for place, params in enumerate(config.warm_start):
+        if not space.contains(params):
+            raise InvalidStudy(
+                f"`warm_start[{place}]` must be a point of the space, with the parameters {', '.join(space.names)}, "
+                f"got {params}"
+            )
+
+
 def _study(config: StudyConfig, space: SearchSpace, searcher: Searcher, search_path: str) -> dict[str, Any]:
     from autotune import __version__
 
     return {
-        **{name: getattr(config, name) for name in _OPTIONS},
+        **{name: getattr(config, name) for name in (*_OPTIONS, "on_failure")},
+        **{name: getattr(config, name) for name in _OPTIONS_IF_GIVEN if getattr(config, name)},
         "resources": {**config.resources, **{name: config.resource(name) for name in DEFAULT_RESOURCES}},
         "space": space.to_dict(),
         "parameters": space.names,
+        **{name: value for name, value in (("forbid", list(space.forbid)), ("zip", [*map(list, space.zip)])) if value},
         "searcher": {"name": searcher_name(searcher), "options": searcher_options(searcher)},
         "seed": effective_seed(config, searcher),
         "rounds": 1,
+        **({"quorum": config.quorum} if is_adaptive(searcher) else {}),
         "search_path": search_path,
         "versions": {"autotune": __version__},
     }
@@ -127,7 +162,9 @@ def _existing(store: StudyDir) -> dict[str, Any] | None:
 
 def refuse_other_study(old: dict[str, Any], wanted: dict[str, Any], root: str) -> None:
     """Raise PlanChanged, saying what changed, where a plan on disk is of another study."""
-    changed = [_difference(name, old.get(name), wanted[name]) for name in IDENTITY if old.get(name) != wanted[name]]
+    changed = [
+        _difference(name, old.get(name), wanted.get(name)) for name in IDENTITY if old.get(name) != wanted.get(name)
+    ]
     if changed:
         raise PlanChanged(
             f"the plan in {root!r} must be of this study, but the {' and the '.join(changed)}; "
@@ -161,33 +198,60 @@ class _Planner:
         self.store, self.config, self.space, self.searcher = store, config, space, searcher
         self.wanted, self.old, self.slots = wanted, old, slots
         if old is not None:
-            refuse_other_study(old, wanted, store.root)
+            follows = {"space": old["space"]} if self._own_space else {}
+            refuse_other_study(old, {**wanted, **follows}, store.root)
         self.sizes = store.config_sizes()
         self.plan = Plan(study=wanted, trials=0)
 
     def run(self, *, write: bool, fresh: bool = False) -> Plan:
         """Plan; the order of the writes makes a kill harmless: configs, then batches, then the study."""
-        prefix_stable = getattr(self.searcher, "prefix_stable", False)
-        self.wanted["blocks"] = [self.config.max_trials] if prefix_stable else self._blocks()
-        planned = self._planned()
-        self.wanted |= planned
-        ids = None if planned else self._configs(write=write)
+        ids, ends = self._rounds(write=write) if is_adaptive(self.searcher) else (self._static(write=write), [])
         self.plan.trials = self.wanted["trials"]
         if fresh and ids:  # a dry run: what is there would be set aside, and be taken over where it recurs
-            self.plan.batches = batching.cut(ids, batching.first_size(self.config, len(ids), self.slots), [])
+            size = batching.first_size(self.config, len(ids), self.slots)
+            self.plan.batches = batching.cut(ids, size, [], ends)
             self.plan.pending_batches = len(self.plan.batches)
             self.plan.done = len(self._settled_ids() & set(ids))
             return self.plan
-        self._pack(ids, write=write)
+        self._pack(ids, ends, write=write)
         self.wanted["digest"] = study_digest(self.wanted)
         if write:
             write_if_changed(self.store.study_file, json_bytes(self.wanted, indent=True))
         return self.plan
 
+    def _static(self, *, write: bool) -> list[str] | None:
+        """Plan all trials; return their ids, or None where all is as it was."""
+        prefix_stable = getattr(self.searcher, "prefix_stable", False)
+        self.wanted["blocks"] = [self.config.max_trials] if prefix_stable else self._blocks()
+        planned = self._planned()
+        self.wanted |= planned
+        return None if planned else self._configs(write=write)
+
+    def _rounds(self, *, write: bool) -> tuple[list[str], list[int]]:
+        """Plan the first round, and see that the configs of all planned rounds are there.
+
+        Return what stands for the trials' ids, and the trials that begin a round.
+        """
+        if not is_adaptive(self.searcher):
+            raise TypeError("a searcher without `propose` has no rounds")
+        old = [] if self.old is None else self.old["round_sizes"]
+        sizes = round_sizes(self.config, self.space, self.searcher, old)
+        self.wanted |= {"round_sizes": sizes, "rounds": len(sizes), "trials": sum(sizes)}
+        planner = RoundPlanner(self.store, self.wanted, self.space, self.searcher)
+        planned = [round_ for round_ in range(len(sizes)) if round_ == 0 or self.store.read_round(round_) is not None]
+        self.plan.written = sum(planner.plan(round_, write=write) for round_ in planned)
+        ids = slot_ids(self.wanted, {name: self.wanted.get(name) for name in IDENTITY})
+        return ids, list(itertools.accumulate(sizes))[:-1]
+
+    @property
+    def _own_space(self) -> bool:
+        """Whether the space follows from what the searcher suggests: a file with one row a trial."""
+        return bool(getattr(self.searcher, "own_space", False))
+
     def _planned(self) -> dict[str, Any]:
         """Return what is known of the config files, if all are there as ``study.json`` says; none is read for it."""
         old = self.old
-        if old is None or any(old.get(name) != item for name, item in self.wanted.items()):
+        if old is None or self._own_space or any(old.get(name) != item for name, item in self.wanted.items()):
             return {}
         total = sum(self.sizes.get(number, (0, 0))[0] for number in range(old["trials"]))
         return {"trials": old["trials"], "config_bytes": total} if total == old["config_bytes"] else {}
@@ -213,18 +277,14 @@ class _Planner:
             yield from self.searcher.suggestions(self.space, size)
 
     def _trials(self) -> Iterator[TrialConfig]:
-        study = self.wanted
-        work = study["objective"] or study["command"] or ""
-        name = study["searcher"]["name"]
-        for number, params in enumerate(self._suggestions()):
-            if number >= self.config.max_trials:
-                return
+        points = itertools.chain(self.config.warm_start, self._suggestions())
+        for number, params in enumerate(itertools.islice(points, self.config.max_trials)):
             if not self.space.contains(params):
+                name = self.wanted["searcher"]["name"]
                 raise InvalidStudy(
                     f"a searcher must stay in the space, but {name} suggested {params} for trial {number}"
                 )
-            id_ = trial_id(work, params, study["seed"])
-            yield TrialConfig(number, id_, params, study["seed"], resources=study["resources"])
+            yield make_trial(self.wanted, number, params)
 
     def _configs(self, *, write: bool) -> list[str]:
         """Write the config files that are not there as they should be; return all ids."""
@@ -248,7 +308,7 @@ class _Planner:
             for number, data in changed:
                 write_atomic(self.store.config_file(number), data)
             if self.old is None:
-                self._take_over(ids)
+                take_over(self.store, enumerate(ids))
         return ids
 
     def _differs(self, trial: TrialConfig, data: bytes) -> bool:
@@ -275,25 +335,12 @@ class _Planner:
         if repeats:
             self.plan.notes.append(f"{repeats} of {len(ids)} trials repeat the parameters of an earlier one")
 
-    def _take_over(self, ids: list[str]) -> None:
-        """Take results of studies that were set aside, where the id is the same: the same work."""
-        numbers = {id_: number for number, id_ in reversed(list(enumerate(ids)))}
-        for old in self.store.archived():
-            for result in Results(old).refresh().by_number.values():
-                number = numbers.get(result.id)
-                if number is None or os.path.exists(self.store.result_file(number)):
-                    continue
-                if os.path.isdir(old.work_dir(result.number)) and not os.path.exists(self.store.work_dir(number)):
-                    os.makedirs(os.path.dirname(self.store.work_dir(number)), exist_ok=True)
-                    os.rename(old.work_dir(result.number), self.store.work_dir(number))
-                self.store.write_result(replace(result, number=number))
-
     def _settled_ids(self) -> set[str]:
         results = Results(self.store).refresh().by_number.values()
         return {result.id for result in results if result.settles(self.config.on_failure, self.config.attempts)}
 
-    def _pack(self, ids: list[str] | None, *, write: bool) -> None:
-        packer = batching.Packer(self.store, self.config, self.slots)
+    def _pack(self, ids: list[str] | None, ends: list[int], *, write: bool) -> None:
+        packer = batching.Packer(self.store, self.config, self.slots, ends)
         self.plan.batches = packer.pack(self.plan.trials, ids, write=write)
         self.plan.pending_batches, self.plan.done = packer.pending_batches, packer.done
         self.plan.notes += packer.notes

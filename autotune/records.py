@@ -23,7 +23,11 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class TrialConfig:
-    """A planned trial: one file in ``configs/``, never rewritten when unchanged."""
+    """A planned trial: one file in ``configs/``, never rewritten when unchanged.
+
+    ``parent`` is the trial whose folder this one goes on from; ``repeat`` counts the trials before it that have the
+    same params and fidelity, where a study repeats them.
+    """
 
     number: int
     id: str
@@ -32,15 +36,23 @@ class TrialConfig:
     round: int = 0
     fidelity: float | None = None
     resources: dict[str, Any] = field(default_factory=dict)
+    parent: int | None = None
+    repeat: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as it is written."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """Return the record as it is written; what few trials have is left out of the others."""
+        record = {name: getattr(self, name) for name in self.__slots__}
+        if self.parent is None:
+            del record["parent"]
+        if not self.repeat:
+            del record["repeat"]
+        return record
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> TrialConfig:
-        """Read the record of a file."""
-        return cls(**{name: record[name] for name in cls.__slots__})
+        """Read the record of a file; KeyError where it is none."""
+        optional = {"parent", "repeat"} - record.keys()
+        return cls(**{name: record[name] for name in cls.__slots__ if name not in optional})
 
 
 def trial_id(objective: str, params: dict[str, Any], seed: int, fidelity: float | None = None) -> str:
@@ -77,6 +89,7 @@ class Result:
 
     ``attempt`` counts executions from 1; ``started_at`` is in seconds since 1970, ``duration_s`` is by the monotonic
     clock; ``retry`` is set by ``autotune retry``: the result stands in for the next attempt and is no outcome any more.
+    ``fidelity`` and ``repeat`` are the trial's, where its study has such.
     """
 
     number: int
@@ -90,6 +103,8 @@ class Result:
     gpus: str | None = None
     environment: str = ""
     retry: bool = False
+    fidelity: float | None = None
+    repeat: int | None = None
 
     @property
     def state(self) -> str:

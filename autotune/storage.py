@@ -60,6 +60,7 @@ class StudyDir:
         self.lock_file = self._path("lock")
         self.cancel_file = self._path("cancel")  # `autotune cancel` asks a running `autotune study` to end
         self.snakemake_log = self._path("logs", "snakemake.log")
+        self.exports_file = self._path("exports.json")  # where `autotune export` wrote, so that it replaces only that
         self._configs = self._path("configs")
         self._trials = self._path("trials")
         self._work = self._path("work")
@@ -89,16 +90,50 @@ class StudyDir:
         """``work/trial_00000/scalars.jsonl``: what the trial logged, ``[time, tag, step, value]`` a line."""
         return f"{self._work}/trial_{number:05d}/scalars.jsonl"
 
+    def begun_file(self, name: str) -> str:
+        """``running/00000-00049-1a2b3c4d.jsonl``: what the jobs of a batch have begun, while it is not settled.
+
+        ``[number, attempt, started_at, host, gpus]`` a line.
+        """
+        return self._path("running", f"{name}.jsonl")
+
+    def forget_begun(self, name: str) -> None:
+        """Remove what says which trials of a batch have begun."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.begun_file(name))
+
+    def begun_files(self) -> list[str]:
+        """Return the paths of all files that say what was begun."""
+        with contextlib.suppress(FileNotFoundError):
+            return [self._path("running", name) for name in os.listdir(self._path("running"))]
+        return []
+
     def batch_file(self, batch: Batch) -> str:
         """``batches/00000-00049-1a2b3c4d.json``: the declared output of the batch's Snakemake job."""
         return self._path("batches", f"{batch.name}.json")
+
+    def batch_log(self, batch: Batch) -> str:
+        """``logs/00000-00049-1a2b3c4d.log``: what the batch's Snakemake job printed."""
+        return self._path("logs", f"{batch.name}.log")
+
+    def round_file(self, round_: int) -> str:
+        """``rounds/round_00001.json``: what a round of an adaptive study knew, and the trials that it proposed."""
+        return self._path("rounds", f"round_{round_:05d}.json")
+
+    def round_stamp(self, round_: int) -> str:
+        """``batches/round_00001.json``: the declared output of the Snakemake job that plans the round."""
+        return self._path("batches", f"round_{round_:05d}.json")
+
+    def export_path(self, name: str) -> str:
+        """``export/<name>``: where ``autotune export`` writes unless it is told where."""
+        return self._path("export", name)
 
     # Writing
 
     def make(self) -> None:
         """Make the folders; raise InvalidStudy where that cannot be done."""
         try:
-            for folder in ("configs", "batches", "trials", "logs"):
+            for folder in ("configs", "rounds", "batches", "trials", "running", "logs"):
                 os.makedirs(self._path(folder), exist_ok=True)
             if not os.access(self.root, os.W_OK):
                 raise PermissionError(13, "Permission denied")
@@ -120,6 +155,10 @@ class StudyDir:
         """Write a batch's output: all its trials are settled."""
         with contextlib.closing(self.lock()) as lock, lock.holding(_BATCH_LOCKS + batch.numbers.start):
             write_atomic(self.batch_file(batch), json_bytes(record))
+
+    def write_round(self, round_: int, record: dict[str, Any]) -> None:
+        """Write what a round knew and proposed, once and for all; the caller holds the plan's lock."""
+        write_atomic(self.round_file(round_), json_bytes(record))
 
     def forget_batch(self, batch: Batch) -> None:
         """Remove a batch's output, so that Snakemake runs its job again."""
@@ -187,6 +226,16 @@ class StudyDir:
             return None
         return parse_result(data, path)
 
+    def read_round(self, round_: int) -> dict[str, Any] | None:
+        """Read what a round knew and proposed; None if it is not planned yet."""
+        path = self.round_file(round_)
+        try:
+            return read_record(path)
+        except FileNotFoundError:
+            return None
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{error}; remove it, and the round is proposed again from the same results") from None
+
     def read_index(self) -> dict[str, Any]:
         """Read ``batches/index.json``: the list of batches."""
         try:
@@ -206,6 +255,12 @@ class StudyDir:
     def result_sizes(self) -> dict[int, tuple[int, int]]:
         """Return number -> (bytes, modification time in ns) of every result, in one pass over the folder."""
         return _sizes(self._trials)
+
+    def changed_ns(self) -> list[int]:
+        """Return what differs whenever the plan or a result has been written, without a look into their folder."""
+        with contextlib.suppress(FileNotFoundError):
+            return [os.stat(path).st_mtime_ns for path in (self.study_file, self._trials)]
+        return []
 
     def config_sizes(self) -> dict[int, tuple[int, int]]:
         """Return number -> (bytes, modification time in ns) of every config."""
@@ -228,12 +283,13 @@ class StudyDir:
 
     def running(self, numbers: Iterable[int]) -> list[int]:
         """Return those of the trials that some process has locked, that is, runs now; on a network file system too."""
+        wanted = set(numbers)
         try:
             lock = LockFile(self.lock_file, read_only=True)
         except OSError:
             return []
         with contextlib.closing(lock):
-            return [number for number in numbers if lock.is_held(number)]
+            return sorted(wanted.intersection(lock.held(range(max(wanted, default=-1) + 1))))
 
     # Setting aside
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from autotune.aggregation import Summary, aggregate, best_of, summarize, write_best
+from autotune.aggregation import Summary, aggregate, planned_results, summarize, write_best
 from autotune.algorithms import Searcher
 from autotune.config import StudyConfig
 from autotune.errors import InvalidStudy, NoCompleteTrial
+from autotune.execution.begun import noting
 from autotune.execution.outcome import Objective
 from autotune.execution.runner import Runner, environment_digest, in_process
 from autotune.execution.trial import Trial
 from autotune.files import LockFile
+from autotune.objectives import best_of
 from autotune.planning import Plan, make_plan
 from autotune.progress import Progress
 from autotune.records import Result, TrialConfig
+from autotune.rounds import is_adaptive, plan_round, trials_of
 from autotune.spaces import Params, SearchSpace
 from autotune.storage import AGGREGATE_LOCK, Results, StudyDir
 
@@ -96,6 +99,10 @@ class Study:
             )
         return dict(summary.best.params)
 
+    def enqueue(self, params: Params) -> None:
+        """Have a point that is known to be good tried first, after those that were enqueued before it."""
+        self.config = replace(self.config, warm_start=[*self.config.warm_start, dict(params)])
+
     @property
     def summary(self) -> Summary:
         """Where the study stands: counts by state, the best result, failures."""
@@ -106,10 +113,24 @@ class Study:
         with contextlib.closing(self.store.lock()) as lock:
             summary = summarize(self.store, study, results)
             with Progress(summary.trials, summary.done) as progress:
-                follow = _Follower(self, study, summary, lock, progress)
+                follow = _Follower(self, study, summary, planned_results(study, results), lock, progress)
                 execute = in_process(objective, self.store, study["metric"])
-                runner = Runner(self.store, study, execute, lock, environment_digest(), on_result=follow)
-                runner.run(range(study["trials"]))
+                with noting(self.store.begun_file("python"), os.uname().nodename, None) as note:
+                    environment = environment_digest()
+                    runner = Runner(self.store, study, execute, lock, environment, on_result=follow, on_start=note)
+                    for numbers in self._planned_in_turn(study):
+                        runner.run(numbers)
+        self.store.forget_begun("python")
+
+    def _planned_in_turn(self, study: dict[str, Any]) -> Iterator[range]:
+        """Yield the numbers of trials that are planned: all of them, or a round at a time."""
+        if not is_adaptive(self.searcher):
+            yield range(study["trials"])
+            return
+        for round_ in range(study["rounds"]):
+            if round_ > 0:
+                plan_round(self.store, round_, self.searcher)
+            yield trials_of(study, round_)
 
     def _report(self, summary: Summary) -> None:
         for (state, reason, error), numbers in summary.groups.items():
@@ -120,22 +141,32 @@ class _Follower:
     """Keeps ``best.json`` and the progress up to date, and calls the callbacks, after each execution."""
 
     def __init__(
-        self, owner: Study, study: dict[str, Any], summary: Summary, lock: LockFile, progress: Progress
+        self,
+        owner: Study,
+        study: dict[str, Any],
+        summary: Summary,
+        ended: dict[int, Result],
+        lock: LockFile,
+        progress: Progress,
     ) -> None:
         self._owner, self._study, self._summary = owner, study, summary
         self._lock, self._progress = lock, progress
+        self._ended = ended
+        # Then the best so far and a new result do not tell which is best of all.
+        self._is_joint = any(study.get(option) for option in ("metrics", "fidelity", "repeats"))
 
     def __call__(self, config: TrialConfig, result: Result) -> None:
         summary, study, store = self._summary, self._study, self._owner.store
         summary.counts[result.state] += 1
         if result.settles(study["on_failure"], study["attempts"]):
             summary.unsettled -= 1
-        candidates = [result] if summary.best is None else [summary.best, result]
-        best = best_of(candidates, study["metric"], study["mode"])
-        if best is not summary.best:
+        self._ended[result.number] = result
+        candidates = [*self._ended.values()] if self._is_joint else [*filter(None, [summary.best]), result]
+        best = best_of(study, candidates)
+        if best is not summary.best or self._is_joint:
             summary.best = best
             with self._lock.holding(AGGREGATE_LOCK):
-                write_best(store, study, best)
+                write_best(store, study, best, candidates)
         self._progress.show(summary)
         for callback in self._owner.callbacks:
             callback(Trial(config, result.attempt, store, study["metric"], result))

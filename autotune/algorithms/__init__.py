@@ -9,12 +9,13 @@ what a plan may rely on: ``prefix_stable`` (raising ``max_trials`` only appends;
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autotune.errors import AutotuneError, InvalidStudy, nearest
 from autotune.files import canonical
+from autotune.history import Observation, Proposal
 from autotune.spaces import Params, SearchSpace
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ BUILTIN: dict[str, str] = {
     "grid": "autotune.algorithms.grid:GridSearch",
     "sobol": "autotune.algorithms.sobol:SobolSearch",
     "lhs": "autotune.algorithms.lhs:LatinHypercubeSearch",
+    "auto": "autotune.algorithms.auto:AutoSearch",
 }
 ENTRY_POINT_GROUP = "autotune.searchers"
 
@@ -37,6 +39,17 @@ class Searcher(Protocol):
 
     def suggestions(self, space: SearchSpace, max_trials: int) -> Iterator[Params]:
         """Return at most ``max_trials`` points of the space that `reset` was given."""
+
+
+class AdaptiveSearcher(Searcher, Protocol):
+    """Learns from results: proposes a round of trials from all that is known of the rounds before."""
+
+    def propose(self, history: Sequence[Observation], n: int) -> Sequence[Params | Proposal]:
+        """Return ``n`` points of the space that `reset` was given, none of them twice or in the history.
+
+        A pure function of space, seed and history: nothing of an earlier call may count, since each round is planned
+        by a process of its own. With an empty history it returns the points that a study begins with.
+        """
 
 
 def load_searcher(name: str, options: Mapping[str, Any] | None = None) -> Searcher:

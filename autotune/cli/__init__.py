@@ -9,11 +9,18 @@ COMMANDS = {  # name: (module, one line of help)
     "plan": ("autotune.cli.plan", "turn a study into one config file a trial, without running anything"),
     "study": ("autotune.cli.study", "plan, run under Snakemake, aggregate, and say what is best"),
     "status": ("autotune.cli.status", "say how far a study is, what is best, and what failed why"),
+    "show": ("autotune.cli.show", "say all of one trial: parameters, result, error, files, and whether it runs again"),
+    "logs": ("autotune.cli.logs", "print what a trial printed, and with -f what it prints"),
+    "compare": ("autotune.cli.compare", "compare two trials, or two studies: what differs, and which is better"),
+    "best": ("autotune.cli.best", "print the best parameters for a training command: JSON, YAML, args, env, Hydra"),
     "cancel": ("autotune.cli.cancel", "cancel what a study has in SLURM's queue"),
     "retry": ("autotune.cli.retry", "put failed or infeasible trials back to work"),
     "aggregate": ("autotune.cli.aggregate", "write best.json, trials.csv and scalars.csv from the results so far"),
+    "export": ("autotune.cli.export", "write a study for TensorBoard, MLflow, W&B, Optuna, as CSV or Parquet"),
+    "import": ("autotune.cli.import_", "turn a W&B sweep, a space of Optuna, ConfigSpace or Hydra, or rows into a study file"),
     "doctor": ("autotune.cli.doctor", "say which attention backends run here, why not, and what mends it"),
     "bench-attn": ("autotune.cli.bench_attn", "measure attention backends and choose the fastest that is right"),
+    "plan-round": ("autotune.cli.plan_round", "propose a round of an adaptive study (what a Snakemake job does)"),
     "run-batch": ("autotune.cli.run_batch", "run the trials of one batch (what a Snakemake job does)"),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune import __version__
 from autotune.errors import UnreadableFile
+from autotune.execution.begun import Note, noting
 from autotune.execution.kernel import adopt_orphans, end_orphans
 from autotune.execution.objective import load_objective
 from autotune.execution.outcome import Objective, Stopped, call_objective, same_surroundings
@@ -19,6 +20,7 @@ from autotune.execution.slots import devices_of, share_out
 from autotune.execution.trial import Trial
 from autotune.execution.viz import log_metrics
 from autotune.files import LockFile, digest
+from autotune.objectives import with_all_metrics
 from autotune.records import FAILED, Outcome, Result, TrialConfig
 from autotune.storage import Batch, StudyDir
 
@@ -58,7 +60,11 @@ def run_batch(store: StudyDir, name: str, runtime_s: float | None = None) -> int
                 os.environ["CUDA_VISIBLE_DEVICES"] = own
             with contextlib.closing(store.lock()) as lock, _executor(objective, store, study) as execute:
                 lock.share_with_programs()
-                return Runner(store, study, execute, lock, digest(environment), own, deadline=deadline).run(numbers)
+                with noting(store.begun_file(name), os.uname().nodename, own) as note:
+                    runner = Runner(
+                        *(store, study, execute, lock, digest(environment), own), deadline=deadline, on_start=note
+                    )
+                    return runner.run(numbers)
 
         if study["slots_per_job"] == 1:
             results = run(0, batch.numbers)
@@ -81,6 +87,7 @@ def _settle_batch(
     if failed or left:
         return 1
     store.write_batch(batch, _batch_record(store, study, results, environment))
+    store.forget_begun(batch.name)
     return 0
 
 
@@ -96,6 +103,7 @@ class Runner:
         gpus: the devices that were leased, as in ``CUDA_VISIBLE_DEVICES``.
         on_result: called after each execution.
         deadline: by the monotonic clock; no trial is begun that would probably not end before it.
+        on_start: called with number, attempt and time before each execution.
     """
 
     def __init__(
@@ -108,11 +116,12 @@ class Runner:
         gpus: str | None = None,
         on_result: OnResult | None = None,
         deadline: float | None = None,
+        on_start: Note | None = None,
     ) -> None:
-        self._store, self._execute, self._lock = store, execute, lock
+        self._store, self._study, self._execute, self._lock = store, study, execute, lock
         self._on_failure, self._attempts = study["on_failure"], study["attempts"]
         self._environment, self._gpus, self._on_result = environment, gpus, on_result
-        self._deadline, self._longest_s = deadline, 0.0
+        self._deadline, self._longest_s, self._on_start = deadline, 0.0, on_start
         self._host = os.uname().nodename
 
     def run(self, numbers: Iterable[int]) -> list[Result]:
@@ -173,7 +182,9 @@ class Runner:
     def _run_once(self, config: TrialConfig, before: Result | None) -> Result:
         attempt = 1 if before is None else before.attempt + 1
         started_at, started = time.time(), time.monotonic()
-        outcome = self._execute(config, attempt)
+        if self._on_start is not None:
+            self._on_start(config.number, attempt, started_at)
+        outcome = with_all_metrics(self._study, self._execute(config, attempt))
         result = Result(
             number=config.number,
             id=config.id,
@@ -185,6 +196,8 @@ class Runner:
             host=self._host,
             gpus=self._gpus,
             environment=self._environment,
+            fidelity=config.fidelity,
+            repeat=config.repeat or None,
         )
         self._longest_s = max(self._longest_s, result.duration_s)
         self._store.write_result(result)

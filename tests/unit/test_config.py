@@ -105,7 +105,7 @@ def test_null_is_not_given(tmp_path: Path) -> None:
         ({"metrc": "a"}, r"there is no option 'metrc'; did you mean 'metric'\?"),
         ({"objective": "a:b", "command": "c"}, "got both"),
         ({"trial_timeout": 1, "isolation": "none"}, "needs a process to end"),
-        ({"attempts": 2}, "on_failure: record"),
+        ({"attempts": 2, "on_failure": "rerun"}, "on_failure: record"),
         ({"log_dir": "a{b}"}, "no braces"),
         ({"resources": {"cpus": 0}}, "cpus must be an integer of at least 1"),
     ],

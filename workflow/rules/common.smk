@@ -20,6 +20,7 @@ AUTOTUNE = f"{quote(sys.executable)} -m autotune.cli"
 wildcard_constraints:
     batch=r"\d+-\d+-[0-9a-f]{8}",
     cell=r"[0-9a-f]{16}",
+    round=r"\d{5}",
 
 
 def read_plan(name):
@@ -37,6 +38,24 @@ def log_dir(wildcards):
 def planned_batches(wildcards):
     """All batches of the plan. Only the main process calls this, once: a spawned job must not read the whole list."""
     return [f"{STORE}/batches/{batch}.json" for batch in read_plan("batches/index.json")["batches"]]
+
+
+def planned_round(wildcards):
+    """What says that the trials of a batch are planned, where its round is not the first."""
+    first, sizes = int(wildcards.batch.split("-")[0]), read_plan("study.json").get("round_sizes", [])
+    round_ = next((place for place in range(len(sizes)) if first < sum(sizes[: place + 1])), 0)
+    return [ancient(f"{STORE}/batches/round_{round_:05d}.json")] if round_ else []
+
+
+def known_to_round(wildcards):
+    """What must be done before a round is planned: all batches of the round before, or with a quorum its plan."""
+    round_, study = int(wildcards.round), read_plan("study.json")
+    first = sum(study["round_sizes"][: round_ - 1])
+    stop = first + study["round_sizes"][round_ - 1]
+    if study["quorum"] < 1:
+        return [ancient(f"{STORE}/batches/round_{round_ - 1:05d}.json")] if round_ > 1 else []
+    batches = read_plan("batches/index.json")["batches"]
+    return [ancient(f"{STORE}/batches/{batch}.json") for batch in batches if first <= int(batch.split("-")[0]) < stop]
 
 
 def needed(resource):

@@ -1,8 +1,15 @@
+localrules:
+    plan_round,
+
+
 rule batch:
+    input:
+        planned_round,
     output:
         f"{STORE}/batches/{{batch}}.json",
     log:
         f"{STORE}/logs/{{batch}}.log",
+    priority: 1  # a round that waits for its quorum must not take the place of what it waits for
     conda:
         "../envs/autotune.yaml"
     threads: needed("cpus")
@@ -23,3 +30,19 @@ rule batch:
     shell:
         "{params.autotune} run-batch {wildcards.batch} --log-dir {params.log_dir:q} --runtime {resources.runtime}"
         " > {log:q} 2>&1"
+
+
+rule plan_round:
+    input:
+        known_to_round,
+    output:
+        f"{STORE}/batches/round_{{round}}.json",
+    log:
+        f"{STORE}/logs/round_{{round}}.log",
+    conda:
+        "../envs/autotune.yaml"
+    params:
+        autotune=AUTOTUNE,
+        log_dir=log_dir,
+    shell:
+        "{params.autotune} plan-round {wildcards.round} --log-dir {params.log_dir:q} > {log:q} 2>&1"
