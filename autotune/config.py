@@ -9,16 +9,16 @@ from typing import Any
 
 from autotune.errors import InvalidStudy, nearest
 from autotune.files import load_user_file
-from autotune.options import Kind, ListOf, Number, OneOf, Table, Text
+from autotune.options import Formula, Kind, ListOf, Number, OneOf, Table, Text
 
 RESOURCES = Table(
     (
-        ("gpus", Number(example=1)),
+        ("gpus", Formula(Number(example=1))),
         ("gpu_model", Text("a100")),
-        ("nodes", Number(low=1, whole=True, example=2)),
-        ("cpus", Number(low=1, whole=True, example=4)),
-        ("mem_mb", Number(low=1, whole=True, example=16000)),
-        ("runtime", Number(exclusive=True, example=60)),
+        ("nodes", Formula(Number(low=1, whole=True, example=2))),
+        ("cpus", Formula(Number(low=1, whole=True, example=4))),
+        ("mem_mb", Formula(Number(low=1, whole=True, example=16000))),
+        ("runtime", Formula(Number(exclusive=True, example=60))),
     ),
     example="{gpus: 1, cpus: 4, mem_mb: 16000, runtime: 60}",
 )
@@ -106,7 +106,8 @@ class StudyConfig:
     resources: dict[str, Any] = _option(
         {},
         RESOURCES,
-        "what one trial needs: gpus, gpu_model and nodes (on SLURM), cpus, mem_mb (MB), runtime (minutes of a job)",
+        "what one trial needs: gpus, gpu_model and nodes (on SLURM), cpus, mem_mb (MB), runtime (minutes of a job); "
+        "a number, or a formula over parameters such as 'tp * pp'",
     )
     trials_per_job: int | str = _option(
         1, Number(low=1, whole=True, word="auto", example=50), "trials that one Snakemake job runs, or `auto`"
@@ -142,7 +143,9 @@ class StudyConfig:
         1024, Number(exclusive=True, example=100), "what one trial may print (MB) before it is ended and has failed"
     )
     write_best_to: str | None = _option(
-        None, Text("best.json"), "write a copy of the best trial to this file as well: YAML if it ends in .yaml, else JSON"
+        None,
+        Text("best.json"),
+        "write a copy of the best trial to this file as well: YAML if it ends in .yaml, else JSON",
     )
 
     def __post_init__(self) -> None:
@@ -157,10 +160,9 @@ class StudyConfig:
             object.__setattr__(self, "max_trials", self.rounds * self.batch_size)
         _check_together(self)
 
-    def resource(self, name: str) -> float:
-        """Return what one trial needs of a resource: gpus, cpus, mem_mb or runtime (minutes)."""
-        value: float = self.resources.get(name, DEFAULT_RESOURCES[name])
-        return value
+    def resource(self, name: str) -> Any:
+        """Return what one trial needs of gpus, nodes, cpus, mem_mb or runtime (minutes): a number, or a formula."""
+        return self.resources.get(name, DEFAULT_RESOURCES[name])
 
 
 def _fill_metrics(config: StudyConfig) -> None:
@@ -215,7 +217,9 @@ def _check_together(config: StudyConfig) -> None:
 
 
 def _check_nodes(config: StudyConfig) -> None:
-    nodes = config.resource("nodes")
+    nodes, gpus = config.resource("nodes"), config.resource("gpus")
+    if isinstance(nodes, str) or isinstance(gpus, str):
+        return  # known only of each trial
     if nodes > 1 and config.resource("gpus") % nodes:  # on one node a part of a GPU will do
         raise InvalidStudy(
             f"`resources.gpus` must be a multiple of `resources.nodes` ({nodes}), got {config.resource('gpus')}; "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from autotune.errors import InvalidStudy, nearest
+from autotune.expressions import Expression
 
 
 class Kind(Protocol):
@@ -98,6 +99,25 @@ class Number:
         kind = "an integer" if self.whole else "a number"
         bound = f"above {self.low:g}" if self.exclusive else f"of at least {self.low:g}"
         return f"{kind} {bound}" + (f" or {self.word!r}" if self.word else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A number, or an expression over a trial's parameters that gives one."""
+
+    number: Number
+
+    def check(self, value: Any, where: str) -> Any:
+        """See Kind."""
+        return Expression(value, where).text if isinstance(value, str) else self.number.check(value, where)
+
+    def parse(self, text: str) -> Any:
+        """See Kind."""
+        return parse_scalar(text)
+
+    def schema(self) -> dict[str, Any]:
+        """See Kind."""
+        return {"anyOf": [self.number.schema(), {"type": "string", "minLength": 1}]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
 from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
 from autotune.objectives import constraints_of
 from autotune.records import TrialConfig
+from autotune.resources import check_formulas, formulas_of
 from autotune.reuse import take_over
 from autotune.rounds import RoundPlanner, is_adaptive, make_trial, round_sizes, slot_ids
 from autotune.spaces import SearchSpace
@@ -48,6 +49,7 @@ IDENTITY = (
     *("objective", "command", "metric", "metrics", "space", "forbid", "zip", "parameters", "searcher", "seed"),
     "warm_start",
 )
+POINTS_KEPT = 2000
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Plan:
     pending_batches: int = 0
     archived: str | None = None
     notes: list[str] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)  # the first POINTS_KEPT, where not planned before
 
 
 def make_plan(
@@ -96,6 +99,7 @@ def make_plan(
     space.refuse_empty()
     _check_warm_start(config, space)
     constraints_of(wanted)
+    check_formulas(config.resources, space.names)
     slots = slots or os.cpu_count() or 1
     if dry_run:
         old = None if fresh else _existing(store)
@@ -202,10 +206,13 @@ class _Planner:
             refuse_other_study(old, {**wanted, **follows}, store.root)
         self.sizes = store.config_sizes()
         self.plan = Plan(study=wanted, trials=0)
+        self._formulas = formulas_of(wanted["resources"])
+        self._ends: list[int] = []  # trials that begin a round, or need other resources than the one before
 
     def run(self, *, write: bool, fresh: bool = False) -> Plan:
         """Plan; the order of the writes makes a kill harmless: configs, then batches, then the study."""
-        ids, ends = self._rounds(write=write) if is_adaptive(self.searcher) else (self._static(write=write), [])
+        ids = self._rounds(write=write) if is_adaptive(self.searcher) else self._static(write=write)
+        ends = self._ends
         self.plan.trials = self.wanted["trials"]
         if fresh and ids:  # a dry run: what is there would be set aside, and be taken over where it recurs
             size = batching.first_size(self.config, len(ids), self.slots)
@@ -227,11 +234,8 @@ class _Planner:
         self.wanted |= planned
         return None if planned else self._configs(write=write)
 
-    def _rounds(self, *, write: bool) -> tuple[list[str], list[int]]:
-        """Plan the first round, and see that the configs of all planned rounds are there.
-
-        Return what stands for the trials' ids, and the trials that begin a round.
-        """
+    def _rounds(self, *, write: bool) -> list[str]:
+        """Plan the first round, and see to the configs of all planned ones; return what stands for the ids."""
         if not is_adaptive(self.searcher):
             raise TypeError("a searcher without `propose` has no rounds")
         old = [] if self.old is None else self.old["round_sizes"]
@@ -240,8 +244,9 @@ class _Planner:
         planner = RoundPlanner(self.store, self.wanted, self.space, self.searcher)
         planned = [round_ for round_ in range(len(sizes)) if round_ == 0 or self.store.read_round(round_) is not None]
         self.plan.written = sum(planner.plan(round_, write=write) for round_ in planned)
-        ids = slot_ids(self.wanted, {name: self.wanted.get(name) for name in IDENTITY})
-        return ids, list(itertools.accumulate(sizes))[:-1]
+        # What later rounds need is not known yet: each trial may need something else.
+        self._ends = list(range(1, sum(sizes)) if self._formulas else itertools.accumulate(sizes[:-1]))
+        return slot_ids(self.wanted, {name: self.wanted.get(name) for name in IDENTITY})
 
     @property
     def _own_space(self) -> bool:
@@ -251,7 +256,12 @@ class _Planner:
     def _planned(self) -> dict[str, Any]:
         """Return what is known of the config files, if all are there as ``study.json`` says; none is read for it."""
         old = self.old
-        if old is None or self._own_space or any(old.get(name) != item for name, item in self.wanted.items()):
+        if (
+            old is None
+            or self._own_space
+            or self._formulas
+            or any(old.get(name) != item for name, item in self.wanted.items())
+        ):
             return {}
         total = sum(self.sizes.get(number, (0, 0))[0] for number in range(old["trials"]))
         return {"trials": old["trials"], "config_bytes": total} if total == old["config_bytes"] else {}
@@ -284,6 +294,8 @@ class _Planner:
                 raise InvalidStudy(
                     f"a searcher must stay in the space, but {name} suggested {params} for trial {number}"
                 )
+            if number < POINTS_KEPT:
+                self.plan.points.append(params)
             yield make_trial(self.wanted, number, params)
 
     def _configs(self, *, write: bool) -> list[str]:
@@ -291,10 +303,14 @@ class _Planner:
         ids: list[str] = []
         changed: list[tuple[int, bytes]] = []
         total = 0
+        before: dict[str, Any] | None = None
         for trial in self._trials():
             data = json_bytes(trial.to_dict())
             total += len(data)
             ids.append(trial.id)
+            if self._formulas and before not in (None, trial.resources):
+                self._ends.append(trial.number)
+            before = trial.resources
             if self._differs(trial, data):
                 changed.append((trial.number, data))
         if not ids:

@@ -23,6 +23,7 @@ from autotune.files import canonical, digest, json_bytes, read_bytes, write_atom
 from autotune.history import Observation, Proposal
 from autotune.objectives import observe
 from autotune.records import Result, TrialConfig, trial_id
+from autotune.resources import resources_of
 from autotune.reuse import take_over
 from autotune.spaces import Params, SearchSpace
 from autotune.storage import PLAN_LOCK, StudyDir
@@ -81,7 +82,7 @@ def make_trial(study: Mapping[str, Any], number: int, proposal: Params | Proposa
         seed=seed,
         round=round_,
         fidelity=asked.fidelity,
-        resources=study["resources"],
+        resources=resources_of(study["resources"], asked.params),
         parent=asked.parent,
         repeat=asked.repeat,
     )
@@ -116,7 +117,11 @@ class RoundPlanner:
             record = self._proposed(round_)
             if write:
                 self._store.write_round(round_, record)
-        trials = [TrialConfig.from_dict(trial) for trial in record["trials"]]
+        # What a trial needs may change under a plan, unlike all else that was proposed.
+        trials = [
+            replace(trial, resources=resources_of(self._study["resources"], trial.params))
+            for trial in map(TrialConfig.from_dict, record["trials"])
+        ]
         changed = [trial for trial in trials if self._differs(trial)]
         if write:
             for trial in changed:

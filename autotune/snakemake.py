@@ -31,7 +31,8 @@ def command(store: StudyDir, study: dict[str, Any], rest: list[str]) -> list[str
     argv = [sys.executable, "-m", "snakemake", "--snakefile", autotune.snakefile()]
     argv += [] if _names_profile(rest) else ["--profile", autotune.profile("local")]
     gpus = study["resources"]["gpus"]
-    if gpus >= 1 and not any(word.startswith(("--resources", "--res", "--profile")) for word in rest):
+    needs_gpus = isinstance(gpus, str) or gpus >= 1
+    if needs_gpus and not any(word.startswith(("--resources", "--res", "--profile")) for word in rest):
         from autotune.execution.gpus import devices
 
         argv += ["--resources", f"gpu={len(devices())}"]

@@ -22,6 +22,7 @@ from autotune.execution.viz import log_metrics
 from autotune.files import LockFile, digest
 from autotune.objectives import with_all_metrics
 from autotune.records import FAILED, Outcome, Result, TrialConfig
+from autotune.resources import formulas_of
 from autotune.storage import Batch, StudyDir
 
 Execute = Callable[[TrialConfig, int], Outcome]
@@ -46,6 +47,8 @@ def run_batch(store: StudyDir, name: str, runtime_s: float | None = None) -> int
         Stopped: the job was told to end.
     """
     study, batch = store.read_study(), Batch(name)
+    if formulas_of(study["resources"]):  # all trials of a batch need the same
+        study["resources"] = store.read_config(batch.numbers.start).resources
     deadline = None if runtime_s is None else time.monotonic() + runtime_s
     os.environ["AUTOTUNE_LOG_DIR"] = os.path.abspath(store.root)
     _limit_threads(int(study["resources"]["cpus"]))

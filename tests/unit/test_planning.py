@@ -14,7 +14,7 @@ from autotune.algorithms.lhs import LatinHypercubeSearch
 from autotune.algorithms.random import RandomSearch
 from autotune.algorithms.sobol import SobolSearch
 from autotune.config import StudyConfig
-from autotune.errors import InvalidStudy, OtherVersion, PlanChanged
+from autotune.errors import InvalidInput, InvalidStudy, OtherVersion, PlanChanged
 from autotune.planning import Plan, make_plan
 from autotune.records import Outcome, Result
 from autotune.spaces import Choice, SearchSpace, Uniform
@@ -228,3 +228,31 @@ def test_a_searcher_that_changes_its_mind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanChanged, match=r"must suggest the same again, but .*Odd suggested .* for trial 1"):
         plan(tmp_path, Odd(GOOD, {**GOOD, "x": 0.25}), max_trials=7)
     assert json.loads((tmp_path / "configs/trial_00001.json").read_bytes())["params"] == GOOD
+
+
+def test_resources_by_formula_are_each_trials_own_and_part_batches(tmp_path: Path) -> None:
+    space = SearchSpace({"tp": Choice([1, 2])})
+    resources = {"gpus": "tp * 2", "mem_mb": "1000 * tp", "gpu_model": "a100"}
+    made = plan(tmp_path, GridSearch(), space=space, resources=resources, max_trials=2)
+    configs = [StudyDir(tmp_path).read_config(number) for number in range(2)]
+    assert [config.resources["gpus"] for config in configs] == [config.params["tp"] * 2 for config in configs]
+    assert configs[0].resources["gpu_model"] == "a100"
+    assert len(made.batches) == 2
+    assert plan(tmp_path, GridSearch(), space=space, resources=resources, max_trials=2).written == 0
+    assert len(plan(tmp_path, GridSearch(), space=space, resources={"gpus": "2 + 0 * tp"}, max_trials=2).batches) == 1
+
+
+@pytest.mark.parametrize(
+    ("formula", "says"),
+    [
+        ("tpp * 2", r"over the parameters tp, got 'tpp \* 2'"),
+        ("tp - 1", "must be an integer of at least 1"),
+        ("tp / 0", "with tp=1 there is ZeroDivisionError"),
+        ("tp *", "must be an expression"),
+        ("__import__('os')", "must not call '__import__'"),
+    ],
+)
+def test_a_formula_that_makes_no_sense_is_refused_at_plan_time(formula: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        plan(tmp_path / "s", GridSearch(), space=SearchSpace({"tp": Choice([1, 2])}), resources={"cpus": formula})
+    assert not (tmp_path / "s/study.json").exists()

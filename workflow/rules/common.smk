@@ -64,9 +64,20 @@ def needed(resource):
     def value(wildcards):
         study = read_plan("study.json")
         slots = 1 if resource in ("runtime", "nodes") else study.get("slots_per_job", 1)
-        return math.ceil(study["resources"].get(resource, 1) * slots)
+        asked = study["resources"].get(resource, 1)
+        return math.ceil((asked if isinstance(asked, (int, float)) else of_first_trial(wildcards, resource)) * slots)
 
     return value
+
+
+def of_first_trial(wildcards, resource):
+    """What the trials of a batch need, all alike, where the study has a formula for it."""
+    number = int(wildcards.batch.split("-")[0])
+    name = os.path.join(LOG_DIR, f"configs/trial_{number:05d}.json")
+    if not os.path.exists(name):  # of a later round; by this word Snakemake asks again when the round is planned
+        raise WorkflowError(f"FileNotFoundError: {name} is not planned yet")
+    with open(name, encoding="utf-8") as file:
+        return json.load(file)["resources"][resource]
 
 
 def grown(resource):
