@@ -12,7 +12,7 @@ from typing import Any
 
 from autotune.errors import InvalidStudy
 from autotune.files import json_bytes, write_if_changed
-from autotune.objectives import best_of, constraints_of
+from autotune.objectives import best_trial, constraints_of
 from autotune.records import COMPLETE, FAILED, INFEASIBLE, STATES, Result
 from autotune.storage import AGGREGATE_LOCK, Results, StudyDir
 
@@ -87,7 +87,7 @@ def summarize(store: StudyDir, study: dict[str, Any], results: Results) -> Summa
         missing=len(missing),
         running=store.running([*missing, *(result.number for result in open_)]),
         unsettled=len(missing) + len(open_),
-        best=best_of(study, known.values()),
+        best=best_of(study, list(known.values())),
         groups=_groups(known.values()),
         unreadable=results.unreadable,
     )
@@ -99,11 +99,21 @@ def planned_results(study: dict[str, Any], results: Results) -> dict[int, Result
     return {number: there[number] for number in sorted(there) if number < study["trials"]}
 
 
+def best_of(study: dict[str, Any], results: Sequence[Result]) -> Result | None:
+    """Return the best trial by the first metric; of repeated ones the first, with the means of all as its metrics."""
+    if not study.get("repeats"):
+        return best_trial(study, results)
+    from autotune.repeats import best_group
+
+    return best_group(study, results)
+
+
 def best_record(study: dict[str, Any], best: Result | None, results: Sequence[Result] = ()) -> dict[str, Any]:
     """Return the content of ``best.json``; its ``params`` are None while no trial has completed.
 
     With several metrics, ``pareto`` holds those of ``results`` that no other one beats, the best in the first metric
-    first; that one is also the ``best``.
+    first. With repeats, the metrics are means, and ``ties`` holds the points that cannot be told apart from the best
+    at 95 %, the chosen one first, each with its mean and the interval of it.
     """
     record = {
         "metric": study["metric"],
@@ -114,6 +124,10 @@ def best_record(study: dict[str, Any], best: Result | None, results: Sequence[Re
         "value": None if best is None else best.metrics[study["metric"]],
         "metrics": None if best is None else best.metrics,
     }
+    if study.get("repeats"):
+        from autotune.repeats import tie_records
+
+        record["ties"] = tie_records(study, results)
     if study.get("metrics"):
         from autotune.pareto import front
 

@@ -102,6 +102,14 @@ class StudyConfig:
     warm_start: list[dict[str, Any]] = _option(
         [], ListOf(Table(), example="[{lr: 1e-3}]"), "parameters that are known to be good: they are the first trials"
     )
+    repeats: dict[str, Any] = _option(
+        {},
+        Table(
+            (("min", Number(low=1, whole=True, example=3)), ("max", Number(low=1, whole=True, example=10))),
+            example="{min: 3, max: 10}",
+        ),
+        "for noisy objectives: each point is tried `min` times, contenders up to `max` times; the best has the best mean",
+    )
     log_dir: str = _option(".autotune", Text(".autotune"), "the study directory: all that a study writes is in it")
     resources: dict[str, Any] = _option(
         {},
@@ -156,6 +164,8 @@ class StudyConfig:
                 object.__setattr__(self, name, kind.check(value, f"StudyConfig: `{name}`"))
         if self.metrics:
             _fill_metrics(self)
+        if self.repeats:
+            _fill_repeats(self)
         if self.rounds is not None:
             object.__setattr__(self, "max_trials", self.rounds * self.batch_size)
         _check_together(self)
@@ -173,6 +183,14 @@ def _fill_metrics(config: StudyConfig) -> None:
     metrics = [{"mode": "min", **metric} for metric in config.metrics]
     for name, value in (("metrics", metrics), ("metric", metrics[0]["name"]), ("mode", metrics[0]["mode"])):
         object.__setattr__(config, name, value)
+
+
+def _fill_repeats(config: StudyConfig) -> None:
+    least = config.repeats.get("min", min(3, config.repeats.get("max", 3)))
+    repeats = {"min": least, "max": config.repeats.get("max", max(10, least))}
+    if repeats["max"] < repeats["min"]:
+        raise InvalidStudy(f"`repeats.max` must be at least `repeats.min`, got {config.repeats}")
+    object.__setattr__(config, "repeats", repeats)
 
 
 def kinds() -> dict[str, Kind]:

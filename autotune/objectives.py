@@ -62,7 +62,11 @@ def directed_values(study: Mapping[str, Any], metrics: Mapping[str, float]) -> t
     objectives = objectives_of(study)
     if any(name not in metrics for name, _ in objectives):
         return None
-    return tuple(metrics[name] if mode == "min" else -metrics[name] for name, mode in objectives)
+    return _directed(objectives, metrics)
+
+
+def _directed(objectives: list[tuple[str, str]], metrics: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple([metrics[name] if mode == "min" else -metrics[name] for name, mode in objectives])
 
 
 def observe(study: Mapping[str, Any], config: TrialConfig, result: Result | None) -> Observation:
@@ -99,12 +103,12 @@ def with_all_metrics(study: Mapping[str, Any], outcome: Outcome) -> Outcome:
 
 def eligible(study: Mapping[str, Any], results: Iterable[Result]) -> list[Result]:
     """Return the trials that may be best, in order: complete, no constraint broken, at the largest fidelity of all."""
-    constraints = constraints_of(study)
+    constraints, needed = constraints_of(study), {name for name, _ in objectives_of(study)}
     found = [
         result
         for result in results
         if result.state == COMPLETE
-        and directed_values(study, result.metrics) is not None
+        and result.metrics.keys() >= needed
         and all(constraint.violation(result.metrics) <= 0 for constraint in constraints)
     ]
     if not study.get("fidelity"):
@@ -113,10 +117,8 @@ def eligible(study: Mapping[str, Any], results: Iterable[Result]) -> list[Result
     return [result for result in found if (result.fidelity or 0.0) == largest]
 
 
-def best_of(study: Mapping[str, Any], results: Iterable[Result]) -> Result | None:
+def best_trial(study: Mapping[str, Any], results: Iterable[Result]) -> Result | None:
     """Return the trial that is best by the first metric; of equals, the one with the lowest number."""
-    return min(
-        eligible(study, results),
-        key=lambda result: (directed_values(study, result.metrics) or (), result.number),
-        default=None,
-    )
+    objectives = objectives_of(study)
+    candidates = eligible(study, results)
+    return min(candidates, key=lambda one: (_directed(objectives, one.metrics), one.number), default=None)

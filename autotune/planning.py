@@ -13,15 +13,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune import batching
-from autotune.algorithms import Searcher, searcher_name, searcher_options
+from autotune.algorithms import Searcher, is_adaptive, searcher_name, searcher_options
 from autotune.config import DEFAULT_RESOURCES, StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
 from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
 from autotune.objectives import constraints_of
+from autotune.racing import with_repeats
 from autotune.records import TrialConfig
 from autotune.resources import check_formulas, formulas_of
 from autotune.reuse import take_over
-from autotune.rounds import RoundPlanner, is_adaptive, make_trial, round_sizes, slot_ids
+from autotune.rounds import RoundPlanner, make_trial, round_sizes, slot_ids
 from autotune.spaces import SearchSpace
 from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
 
@@ -40,14 +41,12 @@ _OPTIONS = (
     ),
     *("trial_timeout", "stop_grace", "attempts", "max_log_mb", "write_best_to"),
 )
-_OPTIONS_IF_GIVEN = (
-    "warm_start",
-    "metrics",
-    "constraints",
-)  # the others would change the files of studies that know nothing of them
+_OPTIONS_IF_GIVEN = (  # the plans of studies without them stay as they are
+    *("warm_start", "metrics", "constraints", "repeats", "forbid", "zip"),
+)
 IDENTITY = (
     *("objective", "command", "metric", "metrics", "space", "forbid", "zip", "parameters", "searcher", "seed"),
-    "warm_start",
+    *("warm_start", "repeats"),
 )
 POINTS_KEPT = 2000
 
@@ -94,8 +93,10 @@ def make_plan(
         PlanChanged: there is a plan for another study, or the searcher did not reproduce it.
         InvalidInput: the study directory cannot be written, the searcher left the space.
     """
-    config = replace(config, on_failure=_failure_policy(config, searcher))
+    racing = with_repeats({"repeats": config.repeats, "warm_start": config.warm_start}, searcher)
+    config = replace(config, on_failure=_failure_policy(config, racing))
     wanted = _study(config, space, searcher, search_path)
+    searcher = racing
     space.refuse_empty()
     _check_warm_start(config, space)
     constraints_of(wanted)
@@ -154,7 +155,7 @@ def _study(config: StudyConfig, space: SearchSpace, searcher: Searcher, search_p
         "searcher": {"name": searcher_name(searcher), "options": searcher_options(searcher)},
         "seed": effective_seed(config, searcher),
         "rounds": 1,
-        **({"quorum": config.quorum} if is_adaptive(searcher) else {}),
+        **({"quorum": config.quorum} if config.repeats or is_adaptive(searcher) else {}),
         "search_path": search_path,
         "versions": {"autotune": __version__},
     }

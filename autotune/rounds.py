@@ -14,14 +14,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeGuard
+from typing import Any
 
-from autotune.algorithms import AdaptiveSearcher, Searcher, load_searcher
+from autotune.algorithms import AdaptiveSearcher, Searcher, is_adaptive, load_searcher
 from autotune.config import StudyConfig
 from autotune.errors import InvalidStudy
 from autotune.files import canonical, digest, json_bytes, read_bytes, write_atomic, write_if_changed
 from autotune.history import Observation, Proposal
 from autotune.objectives import observe
+from autotune.racing import with_repeats
 from autotune.records import Result, TrialConfig, trial_id
 from autotune.resources import resources_of
 from autotune.reuse import take_over
@@ -31,11 +32,6 @@ from autotune.storage import PLAN_LOCK, StudyDir
 _MOST_DRAWS = 100_000  # of points in place of proposals that are no news
 _POLL_S = 2.0
 _IDLE_S = 60.0  # without a running trial, after which a quorum is not waited for any longer
-
-
-def is_adaptive(searcher: Searcher) -> TypeGuard[AdaptiveSearcher]:
-    """Return whether a searcher learns from results."""
-    return callable(getattr(searcher, "propose", None))
 
 
 def round_sizes(config: StudyConfig, space: SearchSpace, searcher: Searcher, old: Sequence[int]) -> list[int]:
@@ -54,7 +50,8 @@ def round_sizes(config: StudyConfig, space: SearchSpace, searcher: Searcher, old
             )
         return sizes
     points = space.count(config.max_trials)
-    more = min(config.max_trials, config.max_trials if points is None else points) - sum(old)
+    most = config.max_trials if points is None else points * config.repeats.get("max", 1)
+    more = min(config.max_trials, most) - sum(old)
     return [*old, *(min(config.batch_size, more - done) for done in range(0, more, config.batch_size))]
 
 
@@ -162,7 +159,7 @@ class RoundPlanner:
 
     def _warm(self, asked: list[Params | Proposal], numbers: range) -> list[Params | Proposal]:
         """Put the study's own first trials in the place of what the searcher proposed for them."""
-        warm = self._study.get("warm_start", [])[numbers.start : numbers.stop]
+        warm = [] if self._study.get("repeats") else self._study.get("warm_start", [])[numbers.start : numbers.stop]
         return [_with_params(proposal, params) for proposal, params in zip(asked, warm, strict=False)] + asked[
             len(warm) :
         ]
@@ -217,7 +214,7 @@ def settled(store: StudyDir, study: Mapping[str, Any], number: int) -> Result | 
     return result if result is not None and result.settles(study["on_failure"], study["attempts"]) else None
 
 
-def plan_round(store: StudyDir, round_: int, searcher: AdaptiveSearcher | None = None) -> None:
+def plan_round(store: StudyDir, round_: int, searcher: Searcher | None = None) -> None:
     """Plan a round of a study whose earlier rounds are done, as a job's whole work; what is planned stays.
 
     Args:
@@ -231,7 +228,8 @@ def plan_round(store: StudyDir, round_: int, searcher: AdaptiveSearcher | None =
             f"the study must have a round {round_}, but its rounds are 0 to {len(study['round_sizes']) - 1}"
         )
     space = SearchSpace.from_study(study)
-    chosen = searcher or load_searcher(study["searcher"]["name"], study["searcher"]["options"])
+    named = searcher or load_searcher(study["searcher"]["name"], study["searcher"]["options"])
+    chosen = with_repeats(study, named)
     if not is_adaptive(chosen):
         raise InvalidStudy(
             f"a searcher with rounds must have the method propose, but {study['searcher']['name']} has not"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from autotune.aggregation import Summary, aggregate, planned_results, summarize, write_best
+from autotune.aggregation import Summary, aggregate, best_of, planned_results, summarize, write_best
 from autotune.algorithms import Searcher
 from autotune.config import StudyConfig
 from autotune.errors import InvalidStudy, NoCompleteTrial
@@ -18,11 +18,10 @@ from autotune.execution.outcome import Objective
 from autotune.execution.runner import Runner, environment_digest, in_process
 from autotune.execution.trial import Trial
 from autotune.files import LockFile
-from autotune.objectives import best_of
 from autotune.planning import Plan, make_plan
 from autotune.progress import Progress
 from autotune.records import Result, TrialConfig
-from autotune.rounds import is_adaptive, plan_round, trials_of
+from autotune.rounds import plan_round, trials_of
 from autotune.spaces import Params, SearchSpace
 from autotune.storage import AGGREGATE_LOCK, Results, StudyDir
 
@@ -124,7 +123,7 @@ class Study:
 
     def _planned_in_turn(self, study: dict[str, Any]) -> Iterator[range]:
         """Yield the numbers of trials that are planned: all of them, or a round at a time."""
-        if not is_adaptive(self.searcher):
+        if "round_sizes" not in study:
             yield range(study["trials"])
             return
         for round_ in range(study["rounds"]):

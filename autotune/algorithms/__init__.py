@@ -1,7 +1,8 @@
 """Searchers: which parameters to try. This module names and loads them; each is a file of its own.
 
 A searcher is any class with the two methods of `Searcher`. Another package adds one through the entry point group
-``autotune.searchers``; a study file can also name it as ``"package.module:Class"``. Two optional class attributes say
+``autotune.searchers``; a study file can also name it as ``"package.module:Class"``, and a sampler of Optuna's as
+``"optuna:Class"``. Two optional class attributes say
 what a plan may rely on: ``prefix_stable`` (raising ``max_trials`` only appends; taken as False) and ``uses_seed``
 (another seed gives other suggestions; taken as True). `autotune.testing.SearcherContract` checks all of it.
 """
@@ -9,9 +10,10 @@ what a plan may rely on: ``prefix_stable`` (raising ``max_trials`` only appends;
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from autotune.errors import AutotuneError, InvalidStudy, nearest
 from autotune.files import canonical
@@ -27,7 +29,14 @@ BUILTIN: dict[str, str] = {
     "sobol": "autotune.algorithms.sobol:SobolSearch",
     "lhs": "autotune.algorithms.lhs:LatinHypercubeSearch",
     "auto": "autotune.algorithms.auto:AutoSearch",
+    "tpe": "optuna:TPESampler",
+    "gp": "optuna:GPSampler",
+    "cmaes": "optuna:CmaEsSampler",
+    "nsga2": "optuna:NSGAIISampler",
 }
+_OPTUNA = "optuna:"  # and a sampler's name: its options are those that Optuna's class takes
+_OPTUNA_SEARCH = "autotune.algorithms.optuna_samplers:OptunaSearch"
+_MOST_DRAWS = 20_000  # of random points, to find some that are new
 ENTRY_POINT_GROUP = "autotune.searchers"
 
 
@@ -52,8 +61,13 @@ class AdaptiveSearcher(Searcher, Protocol):
         """
 
 
+def is_adaptive(searcher: Searcher) -> TypeGuard[AdaptiveSearcher]:
+    """Return whether a searcher learns from results."""
+    return callable(getattr(searcher, "propose", None))
+
+
 def load_searcher(name: str, options: Mapping[str, Any] | None = None) -> Searcher:
-    """Make the searcher of that name: a built-in one, ``"package.module:Class"``, or an entry point.
+    """Make the searcher of that name: built in, ``"package.module:Class"``, ``"optuna:Sampler"``, or an entry point.
 
     Raises:
         InvalidStudy: there is none of that name, it cannot be imported, is no searcher, or refuses the options.
@@ -64,12 +78,14 @@ def load_searcher(name: str, options: Mapping[str, Any] | None = None) -> Search
         target = name
     else:
         target = _entry_point_target(name)
+    if target.startswith(_OPTUNA):
+        target, options = _OPTUNA_SEARCH, {"sampler": target.removeprefix(_OPTUNA), "options": dict(options or {})}
     return _make(name, _import_class(name, target), dict(options or {}))
 
 
 def searcher_name(searcher: object) -> str:
     """Return the name under which `load_searcher` finds the searcher's class."""
-    target = f"{type(searcher).__module__}:{type(searcher).__qualname__}"
+    target = _target(searcher)
     return next((name for name, builtin in BUILTIN.items() if builtin == target), target)
 
 
@@ -82,6 +98,8 @@ def searcher_options(searcher: object) -> dict[str, Any]:
     if not is_dataclass(searcher):
         return {}
     given = {f.name: getattr(searcher, f.name) for f in fields(searcher) if f.init and f.name != "seed"}
+    if _target(searcher).startswith(_OPTUNA):
+        given = given["options"]
     options = {}
     for key, value in given.items():
         try:
@@ -116,6 +134,37 @@ def check_reset(space: SearchSpace, reset_space: SearchSpace | None) -> None:
             "`suggestions` must be asked for the space that `reset` was given, "
             f"got one with {', '.join(space.names)} after {', '.join(reset_space.names)}; call `reset` first"
         )
+
+
+def was_reset(space: SearchSpace | None) -> SearchSpace:
+    """Return the space that `reset` was given; for searchers, before they propose.
+
+    Raises:
+        InvalidStudy: `reset` was not called.
+    """
+    if space is None:
+        raise InvalidStudy("`reset(space, seed)` must be called before `propose`, got no call of it")
+    return space
+
+
+def unseen(space: SearchSpace, rng: Random, known: Container[str], n: int) -> list[Params]:
+    """Return ``n`` random feasible points, each once, and none whose canonical JSON is known; for searchers.
+
+    They are fewer where the space has hardly any more.
+    """
+    found: dict[str, Params] = {}
+    for params in space.feasible([rng.random() for _ in space.axes] for _ in range(_MOST_DRAWS)):
+        if len(found) == n:
+            break
+        if (key := canonical(params)) not in known:
+            found.setdefault(key, params)
+    return list(found.values())
+
+
+def _target(searcher: object) -> str:
+    """Return what `BUILTIN` says of a searcher."""
+    target = f"{type(searcher).__module__}:{type(searcher).__qualname__}"
+    return f"{_OPTUNA}{vars(searcher)['sampler']}" if target == _OPTUNA_SEARCH else target
 
 
 def _make(name: str, cls: type[Any], options: dict[str, Any]) -> Searcher:

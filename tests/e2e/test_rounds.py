@@ -193,3 +193,21 @@ def test_a_constraint_that_makes_no_sense_is_refused(cli: Cli, write_study: Writ
     assert done.returncode == 2
     assert "`constraints[0]` must have one `<=` or `>=`" in done.stderr
     assert not (tmp_path / ".autotune").exists()
+
+
+def test_noisy_trials_are_repeated_and_the_best_is_so_by_its_mean(cli: Cli, write_study: Write, tmp_path: Path) -> None:
+    source = (
+        "import random\n\n\ndef objective(params, trial):\n"
+        "    return params['x'] + random.Random(f'{trial.seed} {params}').gauss(0, 0.1)\n"
+    )
+    space = {"x": {"type": "choice", "options": [0.0, 0.01, 2.0, 4.0]}}
+    repeats = {"min": 3, "max": 6}
+    write_study(tmp_path, source=source, space=space, repeats=repeats, max_trials=20, batch_size=8, trials_per_job=4)
+    done = cli("study", "study.yaml", "-j", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = best(tmp_path)
+    assert found["params"]["x"] in (0.0, 0.01)
+    assert {item["params"]["x"] for item in found["ties"]} == {0.0, 0.01}
+    assert found["value"] == found["ties"][0]["mean"]
+    assert found["ties"][0]["interval"][0] <= found["value"] <= found["ties"][0]["interval"][1]
+    assert "repeat" in (tmp_path / ".autotune/trials.csv").read_text().splitlines()[0]
