@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotune.errors import AutotuneError, Infeasible
+from autotune.errors import AutotuneError, Infeasible, Pruned
 
 if TYPE_CHECKING:
     from autotune.config import StudyConfig
@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from autotune.study import Study
 
 __version__ = "0.1.0"
-__all__ = ["AutotuneError", "Infeasible", "Study", "StudyConfig", "Trial", "__version__", "profile", "snakefile"]
+__all__ = [
+    "AutotuneError",
+    "Infeasible",
+    "Pruned",
+    "Study",
+    "StudyConfig",
+    "Trial",
+    "__version__",
+    "profile",
+    "snakefile",
+]
 
 _LAZY = {"Study": "autotune.study", "StudyConfig": "autotune.config", "Trial": "autotune.execution.trial"}
 

@@ -124,6 +124,8 @@ def best_record(study: dict[str, Any], best: Result | None, results: Sequence[Re
         "value": None if best is None else best.metrics[study["metric"]],
         "metrics": None if best is None else best.metrics,
     }
+    if study.get("fidelity"):
+        record["fidelity"] = None if best is None else best.fidelity
     if study.get("repeats"):
         from autotune.repeats import tie_records
 

@@ -10,11 +10,12 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from autotune.batch import Batch
 from autotune.config import StudyConfig
 from autotune.errors import UnreadableFile
 from autotune.files import json_bytes, write_if_changed
 from autotune.records import Result
-from autotune.storage import Batch, StudyDir
+from autotune.storage import StudyDir
 
 # `auto`: each slot gets several jobs, so that the last ones do not straggle; where the time of a trial is known, a job
 # lasts minutes, so that its start (0.1 s here, seconds and a place in the queue on a cluster) is small beside it.

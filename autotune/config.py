@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from autotune.errors import InvalidStudy, nearest
-from autotune.files import load_user_file
+from autotune.attention import ATTENTION
+from autotune.errors import InvalidStudy
 from autotune.options import Formula, Kind, ListOf, Number, OneOf, Table, Text
 
 RESOURCES = Table(
@@ -110,6 +109,37 @@ class StudyConfig:
         ),
         "for noisy objectives: each point is tried `min` times, contenders up to `max` times; the best has the best mean",
     )
+    fidelity: dict[str, Any] = _option(
+        {},
+        Table(
+            (
+                ("name", Text("epochs")),
+                ("min", Number(exclusive=True, example=1)),
+                ("max", Number(exclusive=True, example=81)),
+                ("eta", Number(low=2, whole=True, example=3)),
+            ),
+            example="{name: epochs, min: 1, max: 81, eta: 3}",
+        ),
+        "what `algo: sha` and `hyperband` give a trial more or less of; the objective gets it as a parameter",
+    )
+    sampler: str | None = _option(
+        None, Text("tpe"), "searcher that `sha` and `hyperband` take their points from (default random)"
+    )
+    pruner: dict[str, Any] = _option(
+        {},
+        Table(
+            (
+                ("type", OneOf(("median", "percentile", "halving"))),
+                ("percentile", Number(exclusive=True, example=25)),
+                ("startup_trials", Number(whole=True, example=5)),
+                ("warmup_steps", Number(whole=True, example=0)),
+                ("min_step", Number(low=1, whole=True, example=1)),
+                ("eta", Number(low=2, whole=True, example=3)),
+            ),
+            example="{type: median, startup_trials: 5, warmup_steps: 10}",
+        ),
+        "what `trial.should_prune()` goes by: median, percentile (the best part is kept) or asynchronous halving",
+    )
     log_dir: str = _option(".autotune", Text(".autotune"), "the study directory: all that a study writes is in it")
     resources: dict[str, Any] = _option(
         {},
@@ -150,11 +180,12 @@ class StudyConfig:
     max_log_mb: float = _option(
         1024, Number(exclusive=True, example=100), "what one trial may print (MB) before it is ended and has failed"
     )
-    write_best_to: str | None = _option(
-        None,
-        Text("best.json"),
-        "write a copy of the best trial to this file as well: YAML if it ends in .yaml, else JSON",
+    attention: dict[str, Any] = _option(
+        {},
+        ATTENTION,
+        "attention shapes to measure beside the trials, as for `bench-attn`; lists are combined (docs/attention.md)",
     )
+    write_best_to: str | None = _option(None, Text("best.json"), "a copy of the best trial; YAML if it ends in .yaml")
 
     def __post_init__(self) -> None:
         """Check every option, and those that depend on one another."""
@@ -166,9 +197,18 @@ class StudyConfig:
             _fill_metrics(self)
         if self.repeats:
             _fill_repeats(self)
+        if self.fidelity:
+            _fill_fidelity(self)
+        if self.pruner:
+            _fill_pruner(self)
         if self.rounds is not None:
             object.__setattr__(self, "max_trials", self.rounds * self.batch_size)
         _check_together(self)
+
+    def searcher_options(self) -> dict[str, Any]:
+        """Return what the searcher is made with: its own options, and those of the study that concern it."""
+        of_study = {"fidelity": self.fidelity, "sampler": self.sampler}
+        return {**self.algo_options, **{name: item for name, item in of_study.items() if item}}
 
     def resource(self, name: str) -> Any:
         """Return what one trial needs of gpus, nodes, cpus, mem_mb or runtime (minutes): a number, or a formula."""
@@ -191,6 +231,25 @@ def _fill_repeats(config: StudyConfig) -> None:
     if repeats["max"] < repeats["min"]:
         raise InvalidStudy(f"`repeats.max` must be at least `repeats.min`, got {config.repeats}")
     object.__setattr__(config, "repeats", repeats)
+
+
+def _fill_fidelity(config: StudyConfig) -> None:
+    fidelity = {"min": 1, "eta": 3, **config.fidelity}
+    if "name" not in fidelity or "max" not in fidelity or fidelity["max"] < fidelity["min"]:
+        raise InvalidStudy(
+            f"`fidelity` must have a `name`, a `max` and a `min` that is no larger, got {config.fidelity}; "
+            "for example {name: epochs, min: 1, max: 81, eta: 3}"
+        )
+    if config.repeats:
+        raise InvalidStudy("a study must have `fidelity` or `repeats`, got both; remove one of them")
+    object.__setattr__(config, "fidelity", fidelity)
+
+
+def _fill_pruner(config: StudyConfig) -> None:
+    if config.pruner.get("percentile", 0) > 100:
+        raise InvalidStudy(f"`pruner.percentile` must be at most 100, got {config.pruner['percentile']}")
+    defaults = {"type": "median", "percentile": 50, "startup_trials": 5, "warmup_steps": 0, "min_step": 1, "eta": 3}
+    object.__setattr__(config, "pruner", {**defaults, **config.pruner})
 
 
 def kinds() -> dict[str, Kind]:
@@ -245,77 +304,6 @@ def _check_nodes(config: StudyConfig) -> None:
         )
     if nodes > 1 and config.slots_per_job > 1:
         raise InvalidStudy(f"`slots_per_job` must be 1 for trials on several nodes, got {config.slots_per_job}")
-
-
-def load_config(
-    path: str | None, flags: Mapping[str, str] | None = None, read: Callable[[str], Any] = load_user_file
-) -> StudyConfig:
-    """Return the options of a study file, of command-line flags, or of both (flags win).
-
-    Args:
-        path: a YAML or JSON study file, or None.
-        flags: option name to the text of its flag.
-        read: returns the content of a study file or of what ``--space`` names; the command line also reads those of
-            other programs.
-
-    Raises:
-        InvalidInput: with file and key, or the flag.
-    """
-    options: dict[str, Any] = {}
-    if path is not None:
-        options = _checked(_study_file(path, read), path)
-    for name, text in (flags or {}).items():
-        kind = kinds()[name]
-        flag = "--" + name.replace("_", "-")
-        value = kind.parse(text)
-        if name == "space":
-            options = {key: item for key, item in options.items() if key not in SPACE_KEYS}
-            options |= _checked(_space_file(text, read), text)
-        else:
-            options[name] = _merged(options.get(name), kind.check(value, flag))
-    for one, other in (("objective", "command"), ("command", "objective")):
-        if flags and one in flags and other not in flags:
-            options.pop(other, None)
-    return StudyConfig(**options)
-
-
-def _merged(old: Any, new: Any) -> Any:
-    """Let flags such as ``--resources gpus=1`` change one key of the file's mapping; the space is replaced whole."""
-    is_part = (
-        isinstance(old, dict) and isinstance(new, dict) and not any(isinstance(item, dict) for item in new.values())
-    )
-    return {**old, **new} if is_part else new
-
-
-def _study_file(path: str, read: Callable[[str], Any]) -> dict[str, Any]:
-    content = read(path)
-    if not isinstance(content, dict):
-        raise InvalidStudy(
-            f"{path} must hold a mapping of options such as `metric: loss`, got {type(content).__name__}"
-        )
-    if isinstance(content.get("space"), str):
-        content = {**content, **_space_file(os.path.join(os.path.dirname(path), content["space"]), read)}
-    if isinstance(content.get("trials"), str):
-        content = {**content, "trials": os.path.join(os.path.dirname(path), content["trials"])}
-    return content
-
-
-def _space_file(path: str, read: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the options of a file with a space: `space`, and the `forbid` and `zip` that stand beside it."""
-    content = read(path)
-    # A whole study file may serve as the space as well.
-    if isinstance(content, dict) and isinstance(content.get("space"), dict) and "type" not in content["space"]:
-        return {key: content[key] for key in SPACE_KEYS if key in content}
-    return {"space": content}
-
-
-def _checked(content: dict[str, Any], path: str) -> dict[str, Any]:
-    known = kinds()
-    for key in content:
-        if key not in known:
-            hint = nearest(str(key), list(known))
-            raise InvalidStudy(f"{path}: there is no option {key!r}; {hint}known: {', '.join(known)}")
-    return {key: known[key].check(value, f"{path}: `{key}`") for key, value in content.items() if value is not None}
 
 
 def json_schema() -> dict[str, Any]:

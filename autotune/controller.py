@@ -2,7 +2,8 @@
 
 Snakemake knows nothing of jobs that an earlier Snakemake left in the queue, and its SLURM plugin waits for ever for
 jobs that it has lost. Here the left-over ones are waited for before Snakemake starts, and a Snakemake that waits for
-jobs which SLURM is done with is ended and started again. Results decide what is still to run: nothing is repeated.
+jobs which SLURM is done with is ended and started again, for all but what is still in the queue. Results decide what is
+still to run: nothing is repeated.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from autotune import slurm, snakemake
 from autotune.aggregation import Summary, summarize
+from autotune.batch import Batch
 from autotune.errors import InvalidStudy
 from autotune.execution.kernel import die_with_parent, signal_name
 from autotune.progress import Progress
@@ -83,27 +85,35 @@ def run(store: StudyDir, study: dict[str, Any], rest: list[str]) -> tuple[int, S
     """Run Snakemake until the study is done or cannot be; return its exit status and where the study stands then."""
     results = Results(store)
     argv = [*snakemake.command(store, study, rest), "--slurm-jobname-prefix", slurm.prefix(store)]
-    fruitless = 0
+    done, fruitless = summarize(store, study, results).done, 0
+    left: list[Job] = []  # what an ended Snakemake has in the queue: the next one does the rest meanwhile
     while True:
-        done = summarize(store, study, results).done
-        status = _run_once(argv, store, study, results, snakemake.settings(rest))
+        status = _run_once([*argv, *_all_but(store, left)], store, study, results, snakemake.settings(rest))
+        if left:  # so that never more than two Snakemakes have jobs in the queue
+            settle_leftovers(store, study)
         summary = summarize(store, study, results)
-        if status is not None and status >= 0:
+        if status >= 0 and not left:
             return status, summary
-        fruitless = 0 if summary.done > done else fruitless + 1
+        if status < 0:
+            done, fruitless = summary.done, 0 if summary.done > done else fruitless + 1
         if fruitless >= _FRUITLESS:
             _say(f"Snakemake had to be started again {fruitless} times, and no trial was done meanwhile: giving up")
             return 1, summary
-        if status is not None:
-            _say(f"Snakemake was killed by {signal_name(-status)}; its jobs go on")
-        settle_leftovers(store, study)
-        _say("starting Snakemake again; finished trials are kept")
+        left = [] if left else slurm.active(store)
+        meanwhile = f"; {slurm.described(left)} of the one before go on" if left else ""
+        _say(f"starting Snakemake again{meanwhile}; finished trials are kept")
+
+
+def _all_but(store: StudyDir, jobs: list[Job]) -> list[str]:
+    """Return the flags by which Snakemake leaves the batches of these jobs alone, and what needs them."""
+    files = [os.path.normpath(store.batch_file(Batch(job.batch))) for job in jobs if job.batch is not None]
+    return ["--omit-from", *files] if files else []
 
 
 def _run_once(
     argv: list[str], store: StudyDir, study: dict[str, Any], results: Results, settings: dict[str, Any]
-) -> int | None:
-    """Run Snakemake once; return its exit status, or None where it hung and was ended."""
+) -> int:
+    """Run Snakemake once; return its exit status, below zero where it was killed, here because it hung or by others."""
     pause_s = float(settings["slurm-init-seconds-before-status-checks"])
     with open(store.snakemake_log, "ab") as log, _terminated():
         start = log.tell()
@@ -119,7 +129,7 @@ def _run_once(
         try:
             hangs = _follow(process, watch, store, study, results, min(pause_s, _LOOK_S))
             if hangs:
-                end(process)
+                end(process, kill=True)  # by SIGINT it would cancel the jobs that run well
         except Terminated:
             end(process, kill=True)
             jobs = slurm.queue(store) or []
@@ -138,7 +148,9 @@ def _run_once(
             raise
     for sentence in troubles(store.snakemake_log, start):
         _say(f"note: {sentence}")
-    return None if hangs else process.returncode
+    if process.returncode < 0 and not hangs:
+        _say(f"Snakemake was killed by {signal_name(-process.returncode)}; its jobs go on")
+    return process.returncode
 
 
 def _follow(
@@ -169,7 +181,7 @@ def _follow(
                 stuck = watch.look(jobs)
                 speaker.starved(jobs)
                 speaker.stuck(stuck)
-                if stuck and not any(job.is_active for job in jobs):
+                if stuck:
                     return True
     return False
 
@@ -195,10 +207,7 @@ class _Speaker:
         for id_, state in stuck.items():
             if id_ not in self._stuck:
                 how = "does not know it any more" if state == "unknown" else f"says {state}"
-                self._progress.say(
-                    f"Snakemake waits for SLURM job {id_}, but SLURM {how}; "
-                    "Snakemake is started again when the other jobs have ended"
-                )
+                self._progress.say(f"Snakemake waits for SLURM job {id_}, but SLURM {how}")
         self._stuck |= stuck.keys()
 
     def starved(self, jobs: list[Job]) -> None:

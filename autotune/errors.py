@@ -4,6 +4,7 @@ AutotuneError                 one sentence for the user; the command line prints
 ├── InvalidInput              what the user gave cannot work; exit status 2, nothing was changed
 │   ├── InvalidSpace          a search space, or a point that is not in it
 │   ├── InvalidStudy          a study file, an option, an objective
+│   ├── InvalidExpression     a condition or a formula in one of them
 │   └── PlanChanged           the plan on disk belongs to another study
 ├── UnreadableFile            a file of a study is not whole; what can be made anew, is
 ├── OtherVersion              a file of a study is of another version of autotune: it is left as it is
@@ -33,6 +34,10 @@ class InvalidStudy(InvalidInput):
     """A study file, an option, a searcher or an objective makes no sense."""
 
 
+class InvalidExpression(InvalidInput):
+    """A condition or a formula of a study file is none, or makes no sense for some trial."""
+
+
 class PlanChanged(InvalidInput):
     """The plan in the study directory was made for another study."""
 
@@ -51,6 +56,10 @@ class NoCompleteTrial(AutotuneError):
 
 class Infeasible(Exception):
     """Raised by an objective: these parameters cannot work (say why); the study goes on and counts it as an outcome."""
+
+
+class Pruned(Exception):
+    """Raised by an objective when ``trial.should_prune()`` says so: the trial is over, and no failure."""
 
 
 def nearest(word: str, known: list[str]) -> str:

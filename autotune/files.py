@@ -193,10 +193,23 @@ class LockFile:
         answer = self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, byte)
         return answer is not None and bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
-    def _call(self, command: int, kind: int, byte: int) -> bytes | None:
+    def held(self, numbers: range) -> Iterator[int]:
+        """Yield those bytes of a range that others hold, in no order: two questions for each that is held, no more."""
+        parts = [numbers]
+        while parts:
+            part = parts.pop()
+            answer = self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, part.start, len(part)) if part else None
+            if answer is not None:
+                kind, _, start, length, _ = _FLOCK.unpack(answer)  # any one lock of those in the part
+                if kind != fcntl.F_UNLCK:
+                    first, end = max(start, part.start), min(start + length, part.stop)
+                    yield from range(first, end)
+                    parts += [range(part.start, first), range(end, part.stop)]
+
+    def _call(self, command: int, kind: int, byte: int, length: int = 1) -> bytes | None:
         """Make the system call; None where the file system has no locks."""
         try:
-            return fcntl.fcntl(self._handle, command, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
+            return fcntl.fcntl(self._handle, command, _FLOCK.pack(kind, os.SEEK_SET, byte, length, 0))
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise

@@ -18,6 +18,7 @@ class Observation:
         values: one a metric of the study, each turned so that less is better; None unless the trial is complete, or
             pruned after it reported a value.
         violations: one a constraint of the study, by how much it is broken; at most 0 where it holds.
+        round: the round that it was planned in.
         fidelity: what the trial was given of the study's fidelity (epochs, say); None without one.
         repeat: how many trials of the same params and fidelity the study has before this one.
     """
@@ -27,6 +28,7 @@ class Observation:
     state: str | None
     values: tuple[float, ...] | None = None
     violations: tuple[float, ...] = ()
+    round: int = 0
     fidelity: float | None = None
     repeat: int = 0
 

@@ -83,6 +83,7 @@ def observe(study: Mapping[str, Any], config: TrialConfig, result: Result | None
         state=None if result is None else result.state,
         values=values,
         violations=violations,
+        round=config.round,
         fidelity=config.fidelity,
         repeat=config.repeat,
     )

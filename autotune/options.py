@@ -178,6 +178,49 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class YesNo:
+    """true or false."""
+
+    def check(self, value: Any, where: str) -> bool:
+        """See Kind."""
+        if not isinstance(value, bool):
+            raise _refuse(where, "true or false", value, "true")
+        return value
+
+    def parse(self, text: str) -> Any:
+        """See Kind."""
+        return parse_scalar(text)
+
+    def schema(self) -> dict[str, Any]:
+        """See Kind."""
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrMore:
+    """A value of a kind, or a list of such values."""
+
+    item: Kind
+
+    def check(self, value: Any, where: str) -> Any:
+        """See Kind."""
+        if not isinstance(value, list | tuple):
+            return self.item.check(value, where)
+        if not value:
+            raise InvalidStudy(f"{where} must have at least one value, got an empty list")
+        return [self.item.check(item, f"{where}[{place}]") for place, item in enumerate(value)]
+
+    def parse(self, text: str) -> Any:
+        """See Kind."""
+        return parse_scalar(text)
+
+    def schema(self) -> dict[str, Any]:
+        """See Kind."""
+        item = self.item.schema()
+        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+@dataclass(frozen=True, slots=True)
 class ListOf:
     """A list of values of one kind; a flag gives it as JSON."""
 

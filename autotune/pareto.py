@@ -28,7 +28,7 @@ def ranks(study: Mapping[str, Any], results: Sequence[Result]) -> dict[int, int]
 
 
 def front(study: Mapping[str, Any], results: Sequence[Result]) -> list[Result]:
-    """Return the trials that no other one beats in one metric without losing in another, the best in the first first."""
+    """Return the trials that no other one beats in one metric without losing in another, by the first metric."""
     rank = ranks(study, results)
     best = [result for result in results if rank.get(result.number) == 1]
     return sorted(best, key=lambda result: (directed_values(study, result.metrics) or (), result.number))

@@ -14,6 +14,7 @@ from typing import Any
 
 from autotune import batching
 from autotune.algorithms import Searcher, is_adaptive, searcher_name, searcher_options
+from autotune.batch import Batch
 from autotune.config import DEFAULT_RESOURCES, StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
 from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
@@ -24,7 +25,7 @@ from autotune.resources import check_formulas, formulas_of
 from autotune.reuse import take_over
 from autotune.rounds import RoundPlanner, make_trial, round_sizes, slot_ids
 from autotune.spaces import SearchSpace
-from autotune.storage import PLAN_LOCK, Batch, Results, StudyDir, study_digest
+from autotune.storage import PLAN_LOCK, Results, StudyDir, study_digest
 
 # What makes a study itself; all else (resources, batches, time limits, more trials) may change under a plan.
 _OPTIONS = (
@@ -42,7 +43,7 @@ _OPTIONS = (
     *("trial_timeout", "stop_grace", "attempts", "max_log_mb", "write_best_to"),
 )
 _OPTIONS_IF_GIVEN = (  # the plans of studies without them stay as they are
-    *("warm_start", "metrics", "constraints", "repeats", "forbid", "zip"),
+    *("warm_start", "metrics", "constraints", "attention", "repeats", "fidelity", "pruner"),
 )
 IDENTITY = (
     *("objective", "command", "metric", "metrics", "space", "forbid", "zip", "parameters", "searcher", "seed"),
@@ -93,6 +94,9 @@ def make_plan(
         PlanChanged: there is a plan for another study, or the searcher did not reproduce it.
         InvalidInput: the study directory cannot be written, the searcher left the space.
     """
+    fidelity = getattr(searcher, "fidelity", None) or {}
+    if config.fidelity != fidelity:  # in Python the searcher has it
+        config = replace(config, fidelity=config.fidelity or fidelity)
     racing = with_repeats({"repeats": config.repeats, "warm_start": config.warm_start}, searcher)
     config = replace(config, on_failure=_failure_policy(config, racing))
     wanted = _study(config, space, searcher, search_path)
@@ -101,6 +105,8 @@ def make_plan(
     _check_warm_start(config, space)
     constraints_of(wanted)
     check_formulas(config.resources, space.names)
+    if config.fidelity.get("name") in space.names:
+        raise InvalidStudy(f"`fidelity.name` must be no parameter of the space, got {config.fidelity['name']!r}")
     slots = slots or os.cpu_count() or 1
     if dry_run:
         old = None if fresh else _existing(store)

@@ -37,18 +37,12 @@ _IDLE_S = 60.0  # without a running trial, after which a quorum is not waited fo
 def round_sizes(config: StudyConfig, space: SearchSpace, searcher: Searcher, old: Sequence[int]) -> list[int]:
     """Return the trials of each round: those there were, and more of them up to ``max_trials``.
 
-    A searcher with a method ``round_sizes(max_trials)`` says itself; all others take ``batch_size`` a round, and no
-    more trials than the space has points.
+    A searcher with a method ``round_sizes(max_trials, old)`` says itself; all others take ``batch_size`` a round, and
+    no more trials than the space has points.
     """
     own = getattr(searcher, "round_sizes", None)
     if own is not None:
-        sizes = list(own(config.max_trials))
-        if sizes[: len(old)] != list(old):
-            raise InvalidStudy(
-                f"`max_trials` must leave the {len(old)} rounds of the plan as they are, got {config.max_trials}; "
-                "raise it further, or plan again with --fresh"
-            )
-        return sizes
+        return list(own(config.max_trials, old))
     points = space.count(config.max_trials)
     most = config.max_trials if points is None else points * config.repeats.get("max", 1)
     more = min(config.max_trials, most) - sum(old)
@@ -171,8 +165,6 @@ class RoundPlanner:
         known = {canonical([item.params, item.fidelity, item.repeat]) for item in history}
         chosen: list[Params | Proposal] = []
         for proposal in itertools.chain(asked, self._random_points(round_)):
-            if len(chosen) == len(numbers):
-                return chosen
             params = proposal.params if isinstance(proposal, Proposal) else proposal
             if not self._space.contains(params):
                 raise InvalidStudy(
@@ -182,6 +174,8 @@ class RoundPlanner:
             if key not in known:
                 known.add(key)
                 chosen.append(proposal)
+            if len(chosen) == len(numbers):
+                return chosen
         raise InvalidStudy(
             f"round {round_} must have {len(numbers)} trials that are new, but {self._name} proposed {len(chosen)}, "
             f"and {_MOST_DRAWS:,} random points held no more; lower `max_trials` to {numbers.start + len(chosen)}"

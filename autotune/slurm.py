@@ -1,7 +1,8 @@
 """What SLURM says of a study's jobs, and cancelling them.
 
 A study's jobs bear its name, ``autotune-1a2b3c4d5e6f_<run>``, where `autotune study` submitted them, and always the
-name of their batch in the comment. Everything is asked of ``squeue`` alone; no accounting database is needed.
+name of their batch in the comment. What matters is asked of ``squeue`` alone; ``sacct``, where there is an accounting
+database, adds the jobs that ended so long ago that ``squeue`` has forgotten them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from autotune.batch import Batch
 from autotune.errors import InvalidInput
 from autotune.files import digest
-from autotune.storage import Batch, StudyDir
+from autotune.storage import StudyDir
 
 # The states of `man squeue` in which SLURM is done with a job; in all others it holds it, or will start it again.
 ENDED = frozenset(
@@ -36,7 +38,9 @@ WAITING = frozenset(
 _QUERY_S = 60.0
 _AWAY_S = 600.0  # how long SLURM's controller may not answer before a study gives up
 _FORMAT = "%i|%T|%j|%Z|%r|%k"
+_SACCT_FORMAT = "JobIDRaw,State,JobName,WorkDir,Reason,Comment"  # the same
 _COMMENT = "rule_batch_wildcards_"
+_OPTIONS = ("SQUEUE_", "SCANCEL_", "SACCT_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,29 @@ def queue(store: StudyDir) -> list[Job] | None:
     Those that a plain `snakemake` submitted have no name of the study's: they are known by their batch's name, and by
     having been submitted in a folder that holds the study directory.
     """
+    return _ask(store, ["squeue", "--noheader", f"--user={os.getuid()}", "--states=all", f"--format={_FORMAT}"])
+
+
+def known(store: StudyDir) -> list[Job]:
+    """Return the study's jobs as `queue` does, and those of the accounting database since the study was last changed.
+
+    What squeue says counts, as it is newer. The database names a batch only where ``AccountingStoreFlags`` has
+    ``job_comment``.
+    """
+    changed = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(os.stat(store.study_file).st_mtime))
+    wanted = [f"--uid={os.getuid()}", f"--starttime={changed}", f"--format={_SACCT_FORMAT}"]
+    told = _ask(store, ["sacct", "--allocations", "--noheader", "--parsable2", *wanted]) or []
+    shown = queue(store)
+    if shown is None:
+        return told
+    ids = {job.id for job in shown}
+    return shown + [job for job in told if job.id not in ids and not job.is_active]
+
+
+def _ask(store: StudyDir, command: list[str]) -> list[Job] | None:
+    """Return the study's jobs among those that a command lists; None where it does not answer."""
     try:
-        text = _run(["squeue", "--noheader", f"--user={os.getuid()}", "--states=all", f"--format={_FORMAT}"])
+        text = _run(command)
     except (OSError, subprocess.SubprocessError):
         return None
     name, root = prefix(store) + "_", os.path.realpath(store.root)
@@ -91,7 +116,7 @@ def queue(store: StudyDir) -> list[Job] | None:
 def _parse(line: str) -> Job:
     id_, state, name, folder, reason, comment = line.split("|", 5)
     batch = comment.removeprefix(_COMMENT) if comment.startswith(_COMMENT) else None
-    return Job(id_, state, name, folder, reason, batch)
+    return Job(id_, state.partition(" ")[0], name, folder, reason, batch)  # sacct says "CANCELLED by 0"
 
 
 def _holds(folder: str, path: str) -> bool:
@@ -100,7 +125,7 @@ def _holds(folder: str, path: str) -> bool:
 
 def _run(command: list[str]) -> str:
     # What a user set for his own squeue (SQUEUE_PARTITION, SQUEUE_FORMAT, ...) would change what is asked here.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SQUEUE_", "SCANCEL_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OPTIONS)}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, errors="replace", timeout=_QUERY_S, check=True
     )

@@ -31,7 +31,7 @@ def command(store: StudyDir, study: dict[str, Any], rest: list[str]) -> list[str
     argv = [sys.executable, "-m", "snakemake", "--snakefile", autotune.snakefile()]
     argv += [] if _names_profile(rest) else ["--profile", autotune.profile("local")]
     gpus = study["resources"]["gpus"]
-    needs_gpus = isinstance(gpus, str) or gpus >= 1
+    needs_gpus = isinstance(gpus, str) or gpus >= 1 or "cuda" in str(study.get("attention", {}).get("device"))
     if needs_gpus and not any(word.startswith(("--resources", "--res", "--profile")) for word in rest):
         from autotune.execution.gpus import devices
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from autotune.batch import BATCH_NAME, Batch
 from autotune.errors import InvalidStudy, UnreadableFile
 from autotune.files import LockFile, digest, json_bytes, parse_record, read_bytes, read_record, write_atomic
 from autotune.records import Result, TrialConfig
@@ -21,30 +21,6 @@ PLAN_LOCK = 1 << 60
 AGGREGATE_LOCK = PLAN_LOCK + 1
 CONTROLLER_LOCK = PLAN_LOCK + 2  # held by the one `autotune study` that runs a study on SLURM
 _BATCH_LOCKS = 1 << 61  # trial numbers are locked at their own number, batches at this plus their first trial's
-
-_BATCH_NAME = re.compile(r"(\d+)-(\d+)-([0-9a-f]{8})")
-
-
-class Batch:
-    """A run of trials that Snakemake schedules as one job; its name says which, so that a job reads no list.
-
-    ``00000-00049-1a2b3c4d`` is trials 0 to 49; the last part is a digest of their ids.
-    """
-
-    def __init__(self, name: str) -> None:
-        match = _BATCH_NAME.fullmatch(name)
-        if match is None:
-            raise InvalidStudy(
-                f"a batch must be named like 00000-00049-1a2b3c4d, got {name!r}; `autotune plan` makes them"
-            )
-        self.name = name
-        self.numbers = range(int(match[1]), int(match[2]) + 1)
-        self.digest = match[3]
-
-    @classmethod
-    def of(cls, first: int, ids: list[str]) -> Batch:
-        """Return the batch of the trials with these ids, the first of which has this number."""
-        return cls(f"{first:05d}-{first + len(ids) - 1:05d}-{digest(ids)[:8]}")
 
 
 class StudyDir:
@@ -108,6 +84,17 @@ class StudyDir:
             return [self._path("running", name) for name in os.listdir(self._path("running"))]
         return []
 
+    def logged_files(self) -> Iterator[tuple[int, str]]:
+        """Yield number and file of every trial that may have logged something."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._work) as entries:
+            for entry in entries:
+                if entry.name[:6] == "trial_" and entry.name[6:].isdigit():
+                    yield int(entry.name[6:]), f"{entry.path}/scalars.jsonl"
+
+    def pruner_file(self, number: int) -> str:
+        """``work/trial_00000/pruner.jsonl``: what the trial's pruner saw and said, a line each time it was asked."""
+        return f"{self._work}/trial_{number:05d}/pruner.jsonl"
+
     def batch_file(self, batch: Batch) -> str:
         """``batches/00000-00049-1a2b3c4d.json``: the declared output of the batch's Snakemake job."""
         return self._path("batches", f"{batch.name}.json")
@@ -169,7 +156,7 @@ class StudyDir:
         """Remove what killed writers left of batches: of two, the second may be done before the first dies."""
         for name in os.listdir(self._path("batches")):
             batch_name = name.removeprefix(".").removesuffix(".json.tmp")
-            if name == f".{batch_name}.json.tmp" and _BATCH_NAME.fullmatch(batch_name):
+            if name == f".{batch_name}.json.tmp" and BATCH_NAME.fullmatch(batch_name):
                 byte = _BATCH_LOCKS + Batch(batch_name).numbers.start
                 if lock.acquire(byte):  # else it is being written at this moment
                     with contextlib.suppress(FileNotFoundError):
@@ -272,7 +259,7 @@ class StudyDir:
         with contextlib.suppress(FileNotFoundError), os.scandir(self._path("batches")) as entries:
             for entry in entries:
                 name = entry.name.removesuffix(".json")
-                if _BATCH_NAME.fullmatch(name):
+                if BATCH_NAME.fullmatch(name):
                     try:
                         records[name] = read_record(entry.path)
                     except FileNotFoundError:

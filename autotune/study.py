@@ -85,6 +85,11 @@ class Study:
                 "`trial_timeout` needs a process to end, and Study.optimize runs trials in this one; "
                 "remove it, or use `autotune study`"
             )
+        if self.config.attention:
+            raise InvalidStudy(
+                "`attention` is measured by jobs beside the trials, and Study.optimize runs trials in this process; "
+                "remove it, or use `autotune study`"
+            )
         study = self.plan(objective, fresh=fresh).study
         try:
             self._run(study, objective)
@@ -113,7 +118,7 @@ class Study:
             summary = summarize(self.store, study, results)
             with Progress(summary.trials, summary.done) as progress:
                 follow = _Follower(self, study, summary, planned_results(study, results), lock, progress)
-                execute = in_process(objective, self.store, study["metric"])
+                execute = in_process(objective, self.store, study)
                 with noting(self.store.begun_file("python"), os.uname().nodename, None) as note:
                     environment = environment_digest()
                     runner = Runner(self.store, study, execute, lock, environment, on_result=follow, on_start=note)
@@ -168,7 +173,7 @@ class _Follower:
                 write_best(store, study, best, candidates)
         self._progress.show(summary)
         for callback in self._owner.callbacks:
-            callback(Trial(config, result.attempt, store, study["metric"], result))
+            callback(Trial(config, result.attempt, store, study, result))
 
 
 def _name_of(objective: Objective) -> str:

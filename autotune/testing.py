@@ -18,14 +18,22 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
+from typing import Any
 
 from autotune.algorithms import Searcher
-from autotune.spaces import SCALAR_TYPES, Choice, IntRange, LogUniform, Params, SearchSpace, Uniform
+from autotune.files import canonical
+from autotune.history import Observation, Proposal
+from autotune.spaces import SCALAR_TYPES, Choice, IntRange, LogNormal, LogUniform, Normal, Params, SearchSpace, Uniform
 
 SEED = 1337
 OTHER_SEED = 1338
 TRIALS = 24
+ROUND = 4
+_STATES = ("complete", "failed", "complete", "infeasible", "complete", "pruned", None)
 MIXED = SearchSpace(
     {
         "lr": LogUniform(1e-5, 5e-3),
@@ -38,6 +46,15 @@ MIXED = SearchSpace(
 )
 ONE_POINT = SearchSpace({"only": Choice(["value"]), "number": IntRange(7, 8)})
 TWO_POINTS = SearchSpace({"flag": Choice([True, False])})
+CONDITIONAL = SearchSpace(
+    {
+        "optimizer": Choice(["adam", "sgd"]),
+        "momentum": Uniform(0.0, 1.0, when="optimizer == 'sgd'"),
+        "nesterov": Choice([True, False], when="momentum > 0.5"),
+        "beta": LogUniform(1e-3, 0.5, when="optimizer == 'adam'"),
+        "lr": LogUniform(1e-5, 1e-1),
+    }
+)
 SPACES = {
     "mixed": MIXED,
     "one point": ONE_POINT,
@@ -45,12 +62,27 @@ SPACES = {
     "log floats": SearchSpace({"lr": LogUniform(1e-5, 1e-1)}),
     "floats": SearchSpace({"a": Uniform(-1.0, 1.0), "b": Uniform(0.1, 0.3)}),
     "large integers": SearchSpace({"big": IntRange(2**60, 2**60 + 5, 2), "negative": IntRange(-5, 0)}),
+    "log integers": SearchSpace({"batch": IntRange(1, 1025, log=True), "rank": IntRange(4, 65, 4, log=True)}),
+    "steps": SearchSpace({"a": Uniform(0.0, 1.0, 0.1), "b": LogUniform(0.01, 1.0, 0.01)}),
+    "normal": SearchSpace({"a": Normal(0.0, 2.0), "b": LogNormal(-3.0, 1.0), "c": Choice([1, 2, 4], ordered=True)}),
+    "conditional": CONDITIONAL,
+    "constrained": SearchSpace(
+        {"tp": Choice([1, 2, 4, 8]), "pp": IntRange(1, 9), "lr": Uniform(0.0, 1.0)},
+        forbid=["tp * pp > 8", "lr > 0.9 and tp > 1"],
+    ),
+    "zipped": SearchSpace(
+        {"width": Choice([64, 128, 256]), "depth": IntRange(2, 5), "heads": Choice([4, 8], when="width > 64")},
+        forbid=["width == 256 and heads == 4"],
+        zip=[["width", "depth"]],
+    ),
+    "one point of 64": SearchSpace({"a": IntRange(0, 8), "b": IntRange(0, 8)}, forbid=["a != 3 or b != 5"]),
 }
 
 
 class SearcherContract:
     """What every searcher must do; override `make_searcher`, and rename nothing else.
 
+    The tests on proposals are for searchers that learn (`propose`), whose rounds may have any size.
     ``prefix_stable`` and ``uses_seed`` are read from the searcher; without them they are taken as False and True.
     """
 
@@ -76,14 +108,8 @@ class SearcherContract:
             for seed in (0, SEED, 2**40):
                 for number, params in enumerate(self._suggest(space, seed=seed)):
                     assert isinstance(params, dict), f"{label}: suggestion {number} must be a dict, got {params!r}"
-                    assert params.keys() == space.parameters.keys(), (
-                        f"{label}: suggestion {number} must have the keys {space.names}, got {list(params)}"
-                    )
-                    for name, parameter in space.parameters.items():
-                        value = _python_value(params[name])
-                        assert parameter.contains(value), (
-                            f"{label}, seed {seed}: suggestion {number} must have {name} in {parameter}, got {value!r}"
-                        )
+                    fault = _fault(space, params)
+                    assert not fault, f"{label}, seed {seed}: suggestion {number} must {fault}"
 
     def test_gives_plain_json_values(self) -> None:
         for label, space in SPACES.items():
@@ -110,7 +136,7 @@ class SearcherContract:
         _check_same(alone, beside[: len(alone)], "a searcher alone and beside another one")
 
     def test_same_seed_gives_the_same_in_another_process(self) -> None:
-        here = [repr(params) for params in self._suggest(MIXED)]
+        here = _lines(self.make_searcher())
         there = _replay_in_another_process(type(self))
         _check_same(here, there, "two processes with different PYTHONHASHSEED")
 
@@ -140,6 +166,48 @@ class SearcherContract:
                 shorter = self._suggest(space, max_trials=max_trials)
                 _check_same(longest[:max_trials], shorter, f"{label}: the first {max_trials} of {TRIALS} trials")
 
+    def test_proposals_are_new_points_of_the_space(self) -> None:
+        for label, space in SPACES.items():
+            points = space.count(TRIALS) or TRIALS
+            for known in sorted({0, min(9, points - 1)}):  # of a tiny space all but one
+                self._check_proposals(space, _history(space, known), f"{label}, {known} trials known")
+
+    def test_proposals_are_new_whatever_came_of_the_trials(self) -> None:
+        for label, history in _odd_histories().items():
+            self._check_proposals(CONDITIONAL, history, f"conditional, {label}")
+        point: Params = {"flag": False}
+        longer = [Observation(number, point, "complete", (1.0,), repeat=number) for number in range(5)]
+        self._check_proposals(TWO_POINTS, longer, "two points, one of them tried five times")
+
+    def test_proposals_depend_on_space_seed_and_history_alone(self) -> None:
+        searcher = self.make_searcher()
+        if not _learns(searcher):
+            return
+        for space in (MIXED, CONDITIONAL):
+            first = _propose(searcher, space, _history(space, 9), ROUND)
+            _propose(searcher, TWO_POINTS, _history(TWO_POINTS, 1), 1)
+            again = _propose(searcher, space, _history(space, 9), ROUND)
+            fresh = _propose(self.make_searcher(), space, _history(space, 9), ROUND)
+            _check_same([*map(repr, first)], [*map(repr, again)], "proposals before and after another history")
+            _check_same([*map(repr, first)], [*map(repr, fresh)], "the proposals of two searchers")
+
+    def _check_proposals(self, space: SearchSpace, history: Sequence[Observation], what: str) -> None:
+        """Check a round; a finite space is asked for no more points than there are left."""
+        known = {_key(item) for item in history}
+        points = space.count(TRIALS)
+        left = ROUND if points is None else min(ROUND, points - len({canonical(item.params) for item in history}))
+        if left < 1 or not _learns(self.make_searcher()):
+            return
+        proposals = _propose(self.make_searcher(), space, history, left)
+        assert len(proposals) == left, f"{what}: a round of {left} must have {left} proposals, got {len(proposals)}"
+        for number, proposal in enumerate(proposals):
+            fault = _fault(space, proposal.params)
+            assert not fault, f"{what}: proposal {number} must {fault}"
+            plain = all(type(value) in SCALAR_TYPES for value in proposal.params.values())
+            assert plain, f"{what}: proposal {number} must have plain JSON values, got {proposal.params}"
+            assert _key(proposal) not in known, f"{what}: proposal {number} must be new, got {proposal.params} again"
+            known.add(_key(proposal))
+
     def _suggest(self, space: SearchSpace, *, seed: int = SEED, max_trials: int = TRIALS) -> list[Params]:
         return _draw(self.make_searcher(), space, seed, max_trials)
 
@@ -150,6 +218,68 @@ def _draw(searcher: Searcher, space: SearchSpace, seed: int, max_trials: int) ->
         warnings.simplefilter("ignore", UserWarning)
         searcher.reset(space, seed)
         return list(itertools.islice(searcher.suggestions(space, max_trials), max_trials + 1))
+
+
+def _propose(searcher: Any, space: SearchSpace, history: Sequence[Observation], n: int) -> list[Proposal]:
+    """Return a round, cut at one too many."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        searcher.reset(space, SEED)
+        given = itertools.islice(searcher.propose(history, n), n + 1)
+        return [item if isinstance(item, Proposal) else Proposal(item) for item in given]
+
+
+def _learns(searcher: Any) -> bool:
+    """Return whether to check rounds; one with ``round_sizes`` knows what each of its trials is for, so none fit it."""
+    return callable(getattr(searcher, "propose", None)) and not callable(getattr(searcher, "round_sizes", None))
+
+
+def _history(space: SearchSpace, trials: int, states: Sequence[str | None] = _STATES) -> list[Observation]:
+    """Return trials at distinct points, their states in turn; in a small space fewer."""
+    points = {canonical(params): params for params in space.sample(Random(SEED), 4 * trials)}
+    return [
+        Observation(number, params, state, (float(number % 3),) if state in ("complete", "pruned") else None)
+        for number, params, state in zip(range(trials), points.values(), itertools.cycle(states), strict=False)
+    ]
+
+
+def _odd_histories() -> dict[str, list[Observation]]:
+    """Return what a searcher may have to do with."""
+    completed = _history(CONDITIONAL, 9, ["complete"])
+    return {
+        "all failed": _history(CONDITIONAL, 9, ["failed"]),
+        "all infeasible": _history(CONDITIONAL, 9, ["infeasible"]),
+        "all still running": _history(CONDITIONAL, 9, [None]),
+        "all of one value": [replace(item, values=(1.0,)) for item in completed],
+        "huge values": [replace(item, values=((-1.0) ** item.number * 3e38,)) for item in completed],
+        "all against a constraint": [replace(item, violations=(1.0,)) for item in completed],
+        "one complete, eight failed": completed[:1] + _history(CONDITIONAL, 9, ["failed"])[1:],
+    }
+
+
+def _key(item: Observation | Proposal) -> str:
+    return canonical([item.params, item.fidelity, item.repeat])
+
+
+def _fault(space: SearchSpace, params: Params) -> str:
+    """Return what a point must do and does not, or an empty string."""
+    if not params.keys() <= space.parameters.keys() or (not space.has_conditions and len(params) < len(space.names)):
+        return f"have the keys {space.names}, got {list(params)}"
+    values = {name: _python_value(value) for name, value in params.items()}
+    for name, value in values.items():
+        if not space.parameters[name].contains(value):
+            return f"have {name} in {space.parameters[name]}, got {value!r}"
+    if space.contains(values):
+        return ""
+    return f"have exactly the active parameters and not be forbidden, got {values}; see SearchSpace.feasible"
+
+
+def _lines(searcher: Searcher) -> list[str]:
+    """Return what the searcher gives on the mixed space, and what it proposes if it learns, for a comparison."""
+    suggestions = [repr(params) for params in _draw(searcher, MIXED, SEED, TRIALS)]
+    if not _learns(searcher):
+        return suggestions
+    return suggestions + [repr(proposal) for proposal in _propose(searcher, MIXED, _history(MIXED, 9), ROUND)]
 
 
 def _python_value(value: object) -> object:
@@ -192,5 +322,5 @@ def _replay(file: str, qualname: str) -> None:
     sys.modules[spec.name] = module  # dataclasses look their own module up
     spec.loader.exec_module(module)
     contract: SearcherContract = operator.attrgetter(qualname)(module)()
-    for params in _draw(contract.make_searcher(), MIXED, SEED, TRIALS):
-        sys.stdout.write(f"{params!r}\n")
+    for line in _lines(contract.make_searcher()):
+        sys.stdout.write(f"{line}\n")

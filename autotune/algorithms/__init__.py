@@ -10,7 +10,7 @@ what a plan may rely on: ``prefix_stable`` (raising ``max_trials`` only appends;
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
@@ -28,6 +28,8 @@ BUILTIN: dict[str, str] = {
     "grid": "autotune.algorithms.grid:GridSearch",
     "sobol": "autotune.algorithms.sobol:SobolSearch",
     "lhs": "autotune.algorithms.lhs:LatinHypercubeSearch",
+    "sha": "autotune.algorithms.halving:SuccessiveHalving",
+    "hyperband": "autotune.algorithms.halving:Hyperband",
     "auto": "autotune.algorithms.auto:AutoSearch",
     "tpe": "optuna:TPESampler",
     "gp": "optuna:GPSampler",
@@ -147,12 +149,19 @@ def was_reset(space: SearchSpace | None) -> SearchSpace:
     return space
 
 
-def unseen(space: SearchSpace, rng: Random, known: Container[str], n: int) -> list[Params]:
+def room(space: SearchSpace, known: Collection[str], n: int) -> int:
+    """Return how many of ``n`` new points the space still has, beside those whose canonical JSON is known."""
+    points = space.count(len(known) + n)
+    return n if points is None else max(0, min(n, points - len(known)))
+
+
+def unseen(space: SearchSpace, rng: Random, known: Collection[str], n: int) -> list[Params]:
     """Return ``n`` random feasible points, each once, and none whose canonical JSON is known; for searchers.
 
     They are fewer where the space has hardly any more.
     """
     found: dict[str, Params] = {}
+    n = room(space, known, n)
     for params in space.feasible([rng.random() for _ in space.axes] for _ in range(_MOST_DRAWS)):
         if len(found) == n:
             break

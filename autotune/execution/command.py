@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ class Command:
     parameters as ``--name=value``; ``{lr:.4f}`` formats.
     """
 
-    def __init__(self, command: str, parameters: list[str], launch: Launch | None = None) -> None:
+    def __init__(
+        self, command: str, parameters: list[str], launch: Launch | None = None, conditional: Collection[str] = ()
+    ) -> None:
         self._launch = launch
         try:
             self._words = shlex.split(command)
@@ -43,6 +45,11 @@ class Command:
         used = [name for word in self._words if word != "{args}" for name in _placeholders(word)]
         known = [*parameters, *_TRIAL_FIELDS]
         for name in used:
+            if name in conditional:
+                raise InvalidStudy(
+                    f"`command` must not use {{{name}}}, a parameter with `when`, which not every trial has; "
+                    "write {args}, or read $AUTOTUNE_PARAMS"
+                )
             if name not in known:
                 raise InvalidStudy(
                     f"`command` must use known placeholders, got {{{name}}}; {nearest(name, known)}"
@@ -105,6 +112,7 @@ def run_program(argv: list[str], params: dict[str, Any], trial: Trial) -> Any:
         "AUTOTUNE_TRIAL_DIR": str(trial.dir.absolute()),
         "AUTOTUNE_SEED": str(trial.seed),
         "AUTOTUNE_ATTEMPT": str(trial.attempt),
+        "AUTOTUNE_CHECKPOINT_FROM": str(trial.checkpoint_from or ""),
     }
     try:
         # close_fds=False: the program inherits the trial's lock: nobody else starts the trial while it runs.

@@ -22,15 +22,18 @@ _TRACKER_S = 2.0
 
 
 @functools.cache
-def _libc() -> Any:
+def _libc() -> tuple[Any, Any]:
+    """Return ``prctl`` and ``signal``, both looked up in the parent: a forked child would do it each time anew."""
     import ctypes
 
-    return ctypes.CDLL(None)
+    libc = ctypes.CDLL(None)
+    return libc.prctl, libc.signal
 
 
 def prctl(option: int, value: int) -> None:
     """Call ``prctl(2)``; what fails here is only a comfort."""
-    _libc().prctl(option, int(value), 0, 0, 0)
+    call, _ = _libc()
+    call(option, int(value), 0, 0, 0)
 
 
 def adopt_orphans() -> None:
@@ -48,7 +51,8 @@ def end_by_sigterm() -> None:
 
     By the C library: ``signal.signal`` touches a hundred pages of memory, a tenth of what a forked trial costs.
     """
-    _libc().signal(_SIGTERM, 0)
+    _, call = _libc()
+    call(_SIGTERM, 0)
 
 
 def wait_for_program(process: subprocess.Popen[bytes], *, forward: bool) -> int:

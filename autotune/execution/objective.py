@@ -24,7 +24,10 @@ def load_objective(study: dict[str, Any]) -> Objective:
     """
     launch = _launcher(study)
     if study["command"]:
-        return Command(study["command"], study["parameters"], launch)
+        fidelity = study.get("fidelity") or {}
+        conditional = [name for name, spec in study.get("space", {}).items() if "when" in spec]
+        known = [*study["parameters"], *filter(None, [fidelity.get("name")])]
+        return Command(study["command"], known, launch, conditional)
     if not study["objective"]:
         raise InvalidStudy("a study must have an `objective` (pkg.mod:fn) or a `command`, got neither")
     objective = import_objective(study["objective"], study["search_path"])

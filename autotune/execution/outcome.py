@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from autotune.errors import Infeasible, nearest
+from autotune.errors import Infeasible, Pruned, nearest
 from autotune.execution.trial import Trial, as_float
-from autotune.records import COMPLETE, FAILED, INFEASIBLE, Outcome
+from autotune.records import COMPLETE, FAILED, INFEASIBLE, PRUNED, Outcome
 
 Objective = Callable[[dict[str, Any], Trial], Any]
 
@@ -48,9 +48,11 @@ def call_objective(objective: Objective, trial: Trial, metric: str) -> Outcome:
         if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and _is_from_keyboard()):
             trial.stop()
             raise
-        outcome = _of_exception(error)
+        outcome = _of_pruned(trial, metric) if isinstance(error, Pruned) else _of_exception(error)
     else:
         outcome = _of_metrics(metrics)
+        if trial.is_pruned and outcome.state == COMPLETE:
+            outcome = replace(outcome, state=PRUNED)
     if trial.has_logged:
         outcome = replace(outcome, logged=True)
     trial.close()
@@ -78,6 +80,11 @@ def read_metrics(returned: Any, metric: str) -> dict[str, float]:
             f"the objective must return the metric {metric!r}, got {keys}; {nearest(metric, keys)}".rstrip("; ")
         )
     return {str(key): as_float(value, f"the metric {str(key)!r}") for key, value in returned.items()}
+
+
+def _of_pruned(trial: Trial, metric: str) -> Outcome:
+    last = trial.last_reported
+    return Outcome(state=PRUNED, metrics={} if last is None or not math.isfinite(last) else {metric: last})
 
 
 def _of_metrics(metrics: dict[str, float]) -> Outcome:

@@ -36,6 +36,7 @@ from autotune.storage import StudyDir
 
 _HEADER = struct.Struct("<q")
 _LOST = 70  # exit status of a child that could not answer
+_REHEARSALS = 20  # CPython adapts code to what it does when it has run some eight times
 
 Request = tuple[TrialConfig, int]  # what to run, and which attempt it is
 Receive = Callable[[], Request | None]
@@ -48,7 +49,7 @@ class Worker:
     Args:
         objective: what is called.
         store: the study directory.
-        metric: the metric that an outcome must have.
+        study: the content of ``study.json``.
         reuse: whether a child serves further trials after one that went well.
         timeout_s: seconds a trial may take, or None.
         grace_s: seconds between SIGTERM and SIGKILL, for a trial that saves what it has.
@@ -59,7 +60,7 @@ class Worker:
         self,
         objective: Objective,
         store: StudyDir,
-        metric: str,
+        study: dict[str, Any],
         *,
         reuse: bool,
         timeout_s: float | None,
@@ -67,13 +68,27 @@ class Worker:
         max_log_bytes: int,
     ) -> None:
         # Absolute: an objective may change the working directory.
-        self._objective, self._store, self._metric = objective, StudyDir(os.path.abspath(store.root)), metric
+        self._objective, self._store = objective, StudyDir(os.path.abspath(store.root))
+        self._study, self._metric = study, study["metric"]
         self._reuse, self._timeout_s, self._grace_s, self._max_log_bytes = reuse, timeout_s, grace_s, max_log_bytes
         self._child: _Child | None = None
         adopt_orphans()
         _prepare_streams()
+        self._rehearse()
         gc.collect()
         gc.freeze()  # a child's collections then leave the pages that it shares with the parent alone
+
+    def _rehearse(self) -> None:
+        """Do here what each child does around its objective, until Python has remembered what it looks up for that.
+
+        A child would look it up anew, and each note that Python takes is a page of memory to copy.
+        """
+        for _ in range(_REHEARSALS):
+            trial = self._trial(TrialConfig(0, "", {}, 0), 0)
+            call_objective(lambda params, trial: 0.0, trial, self._metric)
+
+    def _trial(self, config: TrialConfig, attempt: int) -> Trial:
+        return Trial(config, attempt, self._store, self._study, own_process=True)
 
     def run(self, config: TrialConfig, attempt: int) -> Outcome:
         """Run one attempt of a trial."""
@@ -82,7 +97,7 @@ class Worker:
         log = _Log(self._store.stdout_file(config.number), self._max_log_bytes)
         try:
             if self._child is None:
-                self._child = _Child(self._serve, (config, attempt), log)
+                self._child = _Child(self._serve, self._trial(config, attempt), log)
             else:
                 self._child.send((config, attempt), log)
             outcome = self._wait(self._child, log)
@@ -117,29 +132,30 @@ class Worker:
             if outcome is not None:
                 return outcome
 
-    def _serve(self, first: Request, output: int, receive: Receive, answer: Answer) -> None:
-        """Run trials in the child, the one that it was made for first, until the parent closes the pipe."""
-        streams, folder = (sys.stdout, sys.stderr), os.getcwd() if self._reuse else None
-        request: Request | None = first
-        while request is not None:
-            config, attempt = request
+    def _serve(self, trial: Trial, output: int, receive: Receive, answer: Answer) -> None:
+        """Run trials in the child: the one that it was made for and, if it is reused, more until the pipe is closed."""
+        streams, folder = (sys.stdout, sys.stderr), os.getcwd() if self._reuse else ""
+        while True:
             os.dup2(output, 1)
             os.dup2(output, 2)
-            trial = Trial(config, attempt, self._store, self._metric, own_process=True)
             outcome = call_objective(self._objective, trial, self._metric)
             sys.stdout, sys.stderr = streams  # the objective may have put others in their place
             if outcome.traceback:
                 with contextlib.suppress(Exception):  # the objective may have closed it
                     print(outcome.traceback, file=sys.stderr)
             end_by_sigterm()  # the trial may have asked to be told with `on_stop`
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):  # and may have closed them
+            for stream in streams:
+                try:
                     stream.flush()
+                except Exception:  # noqa: BLE001  # and may have closed them
+                    pass
             answer(outcome)
-            request = receive()
-            if folder is not None:
-                with contextlib.suppress(OSError):
-                    os.chdir(folder)
+            request = receive() if self._reuse else None
+            if request is None:
+                return
+            with contextlib.suppress(OSError):
+                os.chdir(folder)
+            trial = self._trial(*request)
 
 
 class _Log:
@@ -178,12 +194,15 @@ class _Log:
 class _Child:
     """The process and the pipes to it: requests, answers, and what it prints."""
 
-    def __init__(self, serve: Callable[[Request, int, Receive, Answer], None], first: Request, log: _Log) -> None:
+    def __init__(self, serve: Callable[[Trial, int, Receive, Answer], None], first: Trial, log: _Log) -> None:
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         self._output, output = os.pipe()
         life, life_of_child = os.pipe()
         self._log = log
+        self._poll = select.poll()  # made before the fork: what is done beside the child copies pages, too
+        self._poll.register(self._answers, select.POLLIN)
+        self._poll.register(self._output, select.POLLIN)
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -195,11 +214,8 @@ class _Child:
         for handle in (requests, answers, output, life_of_child):
             os.close(handle)
         self._exit = exit_handle(self.pid, life)
-        self._reaped = False
-        self._poll = select.poll()
-        self._poll.register(self._answers, select.POLLIN)
         self._poll.register(self._exit, select.POLLIN)
-        self._poll.register(self._output, select.POLLIN)
+        self._reaped = False
 
     def send(self, request: Request, log: _Log) -> None:
         config, attempt = request

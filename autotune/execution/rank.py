@@ -25,7 +25,7 @@ def main() -> int:
     study = store.read_study()
     config = store.read_config(int(os.environ["AUTOTUNE_TRIAL"]))
     is_first = os.environ.get("RANK", "0") == "0"
-    trial = Trial(config, int(os.environ["AUTOTUNE_ATTEMPT"]), store, study["metric"], own_process=True)
+    trial = Trial(config, int(os.environ["AUTOTUNE_ATTEMPT"]), store, study, own_process=True)
     if not is_first:
         trial.mute()
     objective = load_objective({**study, "launcher": "none"})

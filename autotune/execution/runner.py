@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from autotune import __version__
+from autotune.batch import Batch
 from autotune.errors import UnreadableFile
 from autotune.execution.begun import Note, noting
 from autotune.execution.kernel import adopt_orphans, end_orphans
@@ -23,7 +24,7 @@ from autotune.files import LockFile, digest
 from autotune.objectives import with_all_metrics
 from autotune.records import FAILED, Outcome, Result, TrialConfig
 from autotune.resources import formulas_of
-from autotune.storage import Batch, StudyDir
+from autotune.storage import StudyDir
 
 Execute = Callable[[TrialConfig, int], Outcome]
 OnResult = Callable[[TrialConfig, Result], None]
@@ -212,13 +213,13 @@ class Runner:
         return result
 
 
-def in_process(objective: Objective, store: StudyDir, metric: str) -> Execute:
+def in_process(objective: Objective, store: StudyDir, study: dict[str, Any]) -> Execute:
     """Return what calls the objective in this very process."""
     there = StudyDir(os.path.abspath(store.root))  # an objective may change the working directory
 
     def execute(config: TrialConfig, attempt: int) -> Outcome:
         with same_surroundings():
-            return call_objective(objective, Trial(config, attempt, there, metric), metric)
+            return call_objective(objective, Trial(config, attempt, there, study), study["metric"])
 
     return execute
 
@@ -232,7 +233,7 @@ def environment_digest() -> str:
 def _executor(objective: Objective, store: StudyDir, study: dict[str, Any]) -> Any:
     if study["isolation"] == "none":
         adopt_orphans()
-        yield in_process(objective, store, study["metric"])
+        yield in_process(objective, store, study)
         end_orphans(trackers=False)
         return
     from autotune.execution.process import Worker
@@ -240,7 +241,7 @@ def _executor(objective: Objective, store: StudyDir, study: dict[str, Any]) -> A
     worker = Worker(
         objective,
         store,
-        study["metric"],
+        study,
         reuse=study["isolation"] == "worker",
         timeout_s=study["trial_timeout"],
         grace_s=study["stop_grace"],

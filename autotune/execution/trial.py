@@ -8,11 +8,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.records import Result, TrialConfig
 from autotune.storage import StudyDir
+
+if TYPE_CHECKING:
+    from autotune.execution.pruners import Curves
 
 
 class Trial:
@@ -21,7 +25,8 @@ class Trial:
     Attributes:
         number: place in the plan, from 0.
         id: digest of objective, params and seed: equal ids are the same work.
-        params: the parameters, as the objective gets them.
+        params: the parameters, as the objective gets them; the study's fidelity is one of them, by its name.
+        fidelity: what this trial is given of the study's fidelity (the epochs to train to, say); None without one.
         seed: the study's seed, for every source of randomness that the objective has.
         attempt: 1 for the first execution.
         result: what came of it; None while it runs. Callbacks see it.
@@ -32,30 +37,46 @@ class Trial:
         config: TrialConfig,
         attempt: int,
         store: StudyDir,
-        metric: str,
+        study: Mapping[str, Any],
         result: Result | None = None,
         *,
         own_process: bool = False,
     ) -> None:
         self.number = config.number
         self.id = config.id
-        self.params: dict[str, Any] = dict(config.params)
+        self.fidelity = config.fidelity
+        given = {} if config.fidelity is None else {study["fidelity"]["name"]: config.fidelity}
+        self.params: dict[str, Any] = {**config.params, **given}
         self.seed = config.seed
         self.attempt = attempt
         self.result = result
-        self._metric = metric
+        self._study, self._metric = study, study["metric"]
+        self._parent_folder = None if config.parent is None else store.work_dir(config.parent)
         self._folder, self._log_file = store.work_dir(config.number), store.logged_file(config.number)
         self.own_process = own_process  # whether this process runs nothing else, so that it may end with the trial
         self._stop_callbacks: list[Callable[[], None]] = []
         self._log: int | None = None
         self._log_is_shared = False
         self._counts: dict[str, int] = {}
+        self._reported: tuple[int, float] | None = None
+        self._store = store
+        self._curves: Curves | None = None
+        self.is_pruned = False  # whether it was told to stop
 
     @property
     def dir(self) -> Path:
         """The trial's own folder, for checkpoints and artifacts; the next attempt finds it as this one left it."""
         os.makedirs(self._folder, exist_ok=True)
         return Path(self._folder)
+
+    @property
+    def checkpoint_from(self) -> Path | None:
+        """The folder of the trial that this one goes on from, with less fidelity and equal parameters, if it has one.
+
+        What that trial saved in its ``trial.dir`` can be loaded from here, so that no epoch is paid for twice.
+        """
+        folder = self._parent_folder
+        return Path(folder) if folder is not None and os.path.isdir(folder) else None
 
     @property
     def state(self) -> str | None:
@@ -96,6 +117,31 @@ class Trial:
     def report(self, step: int, value: float) -> None:
         """Report the study's metric at a step of the training, for learning curves and pruners."""
         self.log(self._metric, value, step)
+        self._reported = (step, as_float(value, "trial.report: the value"))
+
+    def should_prune(self) -> bool:
+        """Return whether the study's `pruner` says that the trial should stop, by what was reported so far.
+
+        Then raise ``autotune.Pruned`` or return: the trial's state is ``pruned``, its metric the value reported last.
+        What the pruner saw is in the trial's ``pruner.jsonl``. Without a pruner, and before the first report, it says
+        no. Of several ranks, only rank 0 should ask, and tell the others.
+        """
+        if not self._study.get("pruner") or self._reported is None:
+            return False
+        from autotune.execution.pruners import Curves, judge
+
+        self._curves = self._curves or Curves(self._store, self._study)
+        curves = dict(self._curves.refresh())
+        verdict = judge(self._study["pruner"], curves.pop(self.number), curves)
+        with open(self._store.pruner_file(self.number), "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(verdict)) + "\n")
+        self.is_pruned = self.is_pruned or verdict.prune
+        return verdict.prune
+
+    @property
+    def last_reported(self) -> float | None:
+        """The value that was reported last in this attempt."""
+        return None if self._reported is None else self._reported[1]
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Have a function called when the trial is told to end early: preemption, time limit, Ctrl-C.

@@ -211,3 +211,80 @@ def test_noisy_trials_are_repeated_and_the_best_is_so_by_its_mean(cli: Cli, writ
     assert found["value"] == found["ties"][0]["mean"]
     assert found["ties"][0]["interval"][0] <= found["value"] <= found["ties"][0]["interval"][1]
     assert "repeat" in (tmp_path / ".autotune/trials.csv").read_text().splitlines()[0]
+
+
+TRAINING = """\
+import json
+from pathlib import Path
+
+import autotune
+
+
+def objective(params, trial):
+    begun = 0
+    if trial.checkpoint_from is not None:
+        begun = json.loads((trial.checkpoint_from / "checkpoint.json").read_text())["epochs"]
+    with open(Path(__file__).with_name("epochs.txt"), "a") as log:
+        log.write(f"{params['epochs'] - begun}\\n")
+    (trial.dir / "checkpoint.json").write_text(json.dumps({"epochs": params["epochs"]}))
+    loss = params["x"] + 1 / params["epochs"]
+    trial.report(int(params["epochs"]), loss)
+    return loss
+"""
+
+
+def test_halving_goes_on_from_checkpoints_so_that_no_epoch_is_paid_twice(
+    cli: Cli, write_study: Write, tmp_path: Path
+) -> None:
+    fidelity = {"name": "epochs", "max": 9}
+    write_study(tmp_path, source=TRAINING, algo="hyperband", fidelity=fidelity, max_trials=22, trials_per_job=4)
+    done = cli("study", "study.yaml", "-j", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = json.loads((tmp_path / ".autotune/study.json").read_text())
+    assert study["round_sizes"] == [17, 4, 1]
+    paid = [float(line) for line in (tmp_path / "epochs.txt").read_text().split()]
+    # 9 points begin with 1 epoch, 5 with 3, 3 with 9; of these 3 and 1 go on by 2 and 6, and the best by 6 more.
+    assert sum(paid) == 9 * 1 + 5 * 3 + 3 * 9 + 3 * 2 + 1 * 6 + 1 * 6
+    found = best(tmp_path)
+    assert found["fidelity"] == 9 and "epochs" not in found["params"]
+    assert "fidelity" in (tmp_path / ".autotune/trials.csv").read_text().splitlines()[0]
+
+
+def test_a_command_gets_the_fidelity_and_its_parents_folder(cli: Cli, write_study: Write, tmp_path: Path) -> None:
+    program = (
+        "import json, os, sys; json.dump(dict(loss=float(sys.argv[1])), open(os.environ['AUTOTUNE_RESULT'], 'w')); "
+        "print('from', os.environ['AUTOTUNE_CHECKPOINT_FROM'], 'epochs', sys.argv[2])"
+    )
+    command = f'{sys.executable} -c "{program}" {{x}} {{epochs}}'
+    keys = {"objective": None, "command": command, "algo": "sha", "max_trials": 4}
+    write_study(tmp_path, fidelity={"name": "epochs", "max": 3}, **keys)
+    done = cli("study", "study.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / ".autotune/work/trial_00000/stdout.log").read_text().strip() == "from  epochs 1"
+    last = (tmp_path / ".autotune/work/trial_00003/stdout.log").read_text()
+    assert "work/trial_0000" in last and "epochs 3" in last
+
+
+PRUNING = """\
+import autotune
+
+
+def objective(params, trial):
+    for step in range(1, 11):
+        trial.report(step, params["x"] + 1 / step)
+        if trial.should_prune():
+            raise autotune.Pruned
+    return params["x"]
+"""
+
+
+def test_a_pruner_stops_the_hopeless_on_any_executor(cli: Cli, write_study: Write, tmp_path: Path) -> None:
+    pruner = {"type": "median", "startup_trials": 2}
+    write_study(tmp_path, source=PRUNING, pruner=pruner, max_trials=8)
+    done = cli("study", "study.yaml", "-j", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = [json.loads(path.read_text()) for path in sorted((tmp_path / ".autotune/trials").iterdir())]
+    pruned = [result for result in results if result["state"] == "pruned"]
+    assert 1 <= len(pruned) <= 6
+    assert all("loss" in result["metrics"] for result in pruned)
+    assert best(tmp_path)["params"]["x"] == min(result["params"]["x"] for result in results)

@@ -23,6 +23,8 @@ from autotune.spaces import Choice, IntRange, Params, SearchSpace, Uniform
 
 SQUARE = SearchSpace({"x": Uniform(0, 1), "y": Uniform(0, 1)})
 OTHER = SearchSpace({"z": Uniform(0, 1)})
+STATIC = ["random", "grid", "sobol", "lhs"]
+NAMES = ", ".join(BUILTIN)
 
 
 def suggest(searcher: Any, space: SearchSpace, max_trials: int, seed: int = 1) -> list[Params]:
@@ -96,6 +98,56 @@ def test_grid_points(points: Any) -> None:
         GridSearch(grid_points=points)
 
 
+MESH = SearchSpace(
+    {"tp": Choice([1, 2, 4]), "pp": IntRange(1, 5), "x": Uniform(0, 1), "y": Uniform(0, 1, when="tp == 4")},
+    forbid=["tp * pp > 4", "x > 0.5"],
+)
+
+
+@pytest.mark.parametrize("name", ["random", "sobol"])
+def test_forbidden_points_are_skipped_and_the_others_stay(name: str) -> None:
+    free = SearchSpace(dict(MESH.parameters))
+    all_points = suggest(load_searcher(name), free, 600)
+    expected = [params for params in all_points if MESH.is_feasible(params)]
+    given = suggest(load_searcher(name), MESH, 60)
+    assert given == expected[:60]
+    assert len(expected) < 300
+    assert given[:7] == suggest(load_searcher(name), MESH, 7)
+
+
+def test_lhs_fills_up_what_is_forbidden() -> None:
+    given = suggest(LatinHypercubeSearch(), MESH, 50)
+    first = suggest(LatinHypercubeSearch(), SearchSpace(dict(MESH.parameters)), 50)
+    kept = [params for params in first if MESH.is_feasible(params)]
+    assert len(given) == 50 > len(kept)
+    assert given[: len(kept)] == kept
+    assert all(map(MESH.contains, given))
+
+
+def test_grid_drops_what_is_forbidden_or_the_same() -> None:
+    given = suggest(GridSearch(grid_points=3), MESH, 100)
+    pairs = [(tp, pp) for tp in (1, 2, 4) for pp in (1, 2, 3, 4) if tp * pp <= 4]
+    assert [tuple(params.values()) for params in given] == [
+        (tp, pp, x, *y) for tp, pp in pairs for x in (0.0, 0.5) for y in ([(0.0,), (0.5,), (1.0,)] if tp == 4 else [()])
+    ]
+    searcher = GridSearch(grid_points=3)
+    searcher.reset(MESH, 0)
+    with pytest.warns(UserWarning, match="the grid has more than 5 points, at most 108, of which max_trials=5 takes"):
+        assert list(searcher.suggestions(MESH, 5)) == given[:5]
+
+
+def test_a_grid_all_of_whose_points_are_forbidden_is_refused() -> None:
+    space = SearchSpace({"x": Uniform(0, 1)}, forbid=["x == 0 or x == 0.5 or x == 1"])
+    with pytest.raises(InvalidStudy, match="the grid must have a feasible point, got none of at most 3; raise grid_"):
+        suggest(GridSearch(grid_points=3), space, 5)
+
+
+@pytest.mark.parametrize("name", ["random", "sobol", "lhs"])
+def test_a_space_without_feasible_points_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSpace, match="a space must have feasible points, but none of 20000 points in a row is"):
+        suggest(load_searcher(name), SearchSpace({"x": Uniform(1, 2)}, forbid=["x > 0"]), 1)
+
+
 def test_sobol_is_balanced_and_silent_at_any_length() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -131,7 +183,7 @@ def test_first_draws_of_one_seed_stay_what_they_were() -> None:
         assert [list(p.values()) for p in suggest(load_searcher(name), SQUARE, 2, seed=1337)] == points
 
 
-@pytest.mark.parametrize("name", BUILTIN)
+@pytest.mark.parametrize("name", STATIC)
 def test_suggestions_need_a_reset_on_the_same_space(name: str) -> None:
     searcher = load_searcher(name)
     with pytest.raises(InvalidStudy, match=r"`reset\(space, seed\)` must be called before"):
@@ -143,7 +195,7 @@ def test_suggestions_need_a_reset_on_the_same_space(name: str) -> None:
     assert len(list(itertools.islice(searcher.suggestions(equal, 5), 3))) == 3
 
 
-@pytest.mark.parametrize("name", BUILTIN)
+@pytest.mark.parametrize("name", STATIC)
 @pytest.mark.parametrize("seed", [-1, 1.0, "1", True])
 def test_seeds_are_integers_from_zero(name: str, seed: Any) -> None:
     with pytest.raises(InvalidStudy, match="`seed` must be an integer of at least 0"):
@@ -241,7 +293,7 @@ def test_a_class_by_its_path(module: str) -> None:
         ("no_such_module_here:X", "must be importable from no_such_module_here, got ModuleNotFoundError"),
         (":X", "must be named as package.module:Class, got ':X'"),
         ("x:", "must be named as package.module:Class, got 'x:'"),
-        ("sobl", "the searcher must be one of random, grid, sobol, lhs, or package.module:Class, got 'sobl'; did you"),
+        ("sobl", f"the searcher must be one of {NAMES}, or package.module:Class, got 'sobl'; did you"),
         ("", "the searcher must be one of random, grid, sobol, lhs"),
     ],
 )
@@ -269,21 +321,21 @@ def install(folder: Path, name: str, *lines: str) -> None:
 
 
 def test_entry_points(module: str, tmp_path: Path) -> None:
-    install(tmp_path, "alpha", f"tpe = {module}:Search", "broken = third_party_broken:X", "grid = nowhere:Grid")
-    assert load_searcher("tpe", {"width": 2}).width == 2  # type: ignore[attr-defined]
-    assert searcher_name(load_searcher("tpe")) == f"{module}:Search"
+    install(tmp_path, "alpha", f"evolve = {module}:Search", "broken = third_party_broken:X", "grid = nowhere:Grid")
+    assert load_searcher("evolve", {"width": 2}).width == 2  # type: ignore[attr-defined]
+    assert searcher_name(load_searcher("evolve")) == f"{module}:Search"
     assert type(load_searcher("grid")) is GridSearch, "a built-in name cannot be taken over"
     with pytest.raises(InvalidStudy, match="the searcher broken must be importable from third_party_broken"):
         load_searcher("broken")
-    with pytest.raises(InvalidStudy, match=r"sobol, lhs, broken, grid, tpe, or .*got 'tpee'; did you mean 'tpe'\?"):
-        load_searcher("tpee")
+    with pytest.raises(InvalidStudy, match=r"lhs, .*broken, evolve, grid, or .*got 'evolvee'; did you mean 'evolve'\?"):
+        load_searcher("evolvee")
 
 
 def test_two_packages_with_one_name(module: str, tmp_path: Path) -> None:
-    install(tmp_path, "alpha", f"tpe = {module}:Search")
-    install(tmp_path, "beta", f"tpe = {module}:Search.Inner")
+    install(tmp_path, "alpha", f"evolve = {module}:Search")
+    install(tmp_path, "beta", f"evolve = {module}:Search.Inner")
     with pytest.raises(InvalidStudy, match="must be one class, got third_party_search:Search, third_party_search:Sea"):
-        load_searcher("tpe")
+        load_searcher("evolve")
 
 
 def test_entry_points_are_looked_at_only_on_a_miss(monkeypatch: pytest.MonkeyPatch, module: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.batch import Batch
 from autotune.batching import LONGEST_JOB_S, SHORTEST_JOB_S, auto_size, cut
-from autotune.storage import Batch
 
 IDS = [f"{number:016x}" for number in range(100)]
 

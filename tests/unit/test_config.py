@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.config import StudyConfig, described, json_schema, kinds, load_config
+from autotune.config import StudyConfig, described, json_schema, kinds
 from autotune.errors import InvalidStudy
 from autotune.options import Number, OneOf, Table, Text
+from autotune.study_file import load_config
 
 
 def write(folder: Path, **options: Any) -> str:
@@ -93,6 +94,22 @@ def test_the_space_may_be_a_file_beside_the_study(tmp_path: Path) -> None:
     one = tmp_path / "one.yaml"
     one.write_text("space: {type: choice, options: [1]}\n")  # a parameter that is called `space`
     assert load_config(None, {"space": str(one)}).space == {"space": {"type": "choice", "options": [1]}}
+
+
+def test_what_ties_parameters_together_comes_with_their_file(tmp_path: Path) -> None:
+    rules = "forbid: ['x + y > 4']\nzip: [[x, y]]\n"
+    (tmp_path / "space.yaml").write_text("space: {x: [1, 2], y: [3, 4]}\n" + rules)
+    config = load_config(write(tmp_path, space="space.yaml"))
+    assert (config.space, config.forbid, config.zip) == ({"x": [1, 2], "y": [3, 4]}, ["x + y > 4"], [["x", "y"]])
+    other = tmp_path / "other.yaml"
+    other.write_text("y: [3]\n")
+    config = load_config(write(tmp_path, space="space.yaml"), {"space": str(other)})
+    assert (config.space, config.forbid, config.zip) == ({"y": [3]}, [], [])  # they were of the other space
+    config = load_config(write(tmp_path, space="space.yaml"), {"forbid": '["x > 1"]'})
+    assert config.forbid == ["x > 1"]
+    (tmp_path / "space.yaml").write_text("space: {x: [1, 2]}\nforbid: x > 1\n")
+    with pytest.raises(InvalidStudy, match="`forbid` must be a list, got 'x > 1'"):
+        load_config(write(tmp_path, space="space.yaml"))
 
 
 def test_null_is_not_given(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ import math
 import pickle
 import subprocess
 import sys
+from collections import Counter
 from decimal import Decimal
+from random import Random
+from statistics import NormalDist
 from typing import Any
 
 import pytest
 
-from autotune.errors import InvalidSpace
-from autotune.spaces import Choice, IntRange, LogUniform, SearchSpace, Uniform
+from autotune.errors import InvalidExpression, InvalidInput, InvalidSpace
+from autotune.spaces import Choice, IntRange, LogNormal, LogUniform, Normal, SearchSpace, Uniform
 
 UNITS = [0.0, 5e-324, 0.1, 0.5, 0.9, math.nextafter(1.0, 0.0), 1.0]
 JSON_FORM = {
@@ -216,6 +219,7 @@ def bad(parameter: object) -> dict[str, object]:
     return {"lr": parameter}
 
 
+TYPE_NAMES = "choice, ordinal, int, intrange, uniform, loguniform, normal, lognormal"
 MISTAKES: list[tuple[Any, str]] = [
     (
         bad({"type": "loguniform", "low": 0.1, "high": 0.01}),
@@ -223,26 +227,28 @@ MISTAKES: list[tuple[Any, str]] = [
     ),
     (
         bad({"type": "unifrom", "low": 0, "high": 1}),
-        (
-            "space.json: lr: `type` must be one of choice, int, intrange, uniform, loguniform, got 'unifrom'; "
-            "did you mean 'uniform'?"
-        ),
+        f"space.json: lr: `type` must be one of {TYPE_NAMES}, got 'unifrom'; did you mean 'uniform'?",
     ),
     (
         bad({"type": "zzz"}),
-        "space.json: lr: `type` must be one of choice, int, intrange, uniform, loguniform, got 'zzz'",
+        f"space.json: lr: `type` must be one of {TYPE_NAMES}, got 'zzz'",
     ),
-    (bad({"type": ["int"]}), "`type` must be one of choice, int, intrange, uniform, loguniform, got ['int']"),
-    (bad({"low": 0, "high": 1}), "must have the key `type`, got low, high; use one of choice, int"),
+    (
+        bad({"type": ["int"]}),
+        f"`type` must be one of {TYPE_NAMES}, got ['int']",
+    ),
+    (bad({"low": 0, "high": 1}), "must have the key `type`, got low, high; use one of choice, ordinal, int"),
     (bad({}), "must have the key `type`, got nothing"),
-    (bad(5), "space.json: lr: a parameter must be a mapping with a `type`, or a list of options, got 5"),
+    (
+        bad(None),
+        "space.json: lr: a parameter must be a mapping with a `type`, a list of options or one value, got None",
+    ),
     (
         bad({"type": "uniform", "low": 0, "hihg": 1}),
-        "space.json: lr: `uniform` takes the keys low, high, got 'hihg'; did you mean 'high'?",
+        "space.json: lr: `uniform` takes the keys low, high, step, when, got 'hihg'; did you mean 'high'?",
     ),
-    (bad({"type": "uniform", "low": 0, "high": 1, 3: 4}), "takes the keys low, high, got 3"),
-    (bad({"type": "uniform", "low": 0, "high": 1, "step": 1}), "takes the keys low, high, got 'step'"),
-    (bad({"type": "uniform", "low": 0, "high": 1, "_span": 1}), "takes the keys low, high, got '_span'"),
+    (bad({"type": "uniform", "low": 0, "high": 1, 3: 4}), "takes the keys low, high, step, when, got 3"),
+    (bad({"type": "uniform", "low": 0, "high": 1, "_span": 1}), "takes the keys low, high, step, when, got '_span'"),
     (bad({"type": "uniform", "low": 0}), "`uniform` must have the keys low, high, got low; add `high`"),
     (bad({"type": "choice"}), "`choice` must have the keys options, got nothing; add `options`"),
     (bad({"type": "uniform", "low": 1, "high": 1}), "got low=1.0, high=1.0; use a choice for one value"),
@@ -304,6 +310,22 @@ MISTAKES: list[tuple[Any, str]] = [
     (None, "space.json: a space must be a mapping from names to parameters, got None"),
     ({True: [1, 2]}, "space.json: a parameter's name must be a non-empty string, got True; quote it"),
     ({"": [1, 2]}, "space.json: a parameter's name must be a non-empty string, got ''"),
+    (bad({"type": "uniform", "low": 0, "high": 1, "step": 2}), "`step` of a uniform must be above 1e-12 of its bounds"),
+    (bad({"type": "uniform", "low": 0, "high": 1, "step": 0}), "and at most high - low, got step=0.0 with low=0.0"),
+    (bad({"type": "uniform", "low": 0, "high": 1, "step": 1e-13}), "must be above 1e-12 of its bounds"),
+    (bad({"type": "loguniform", "low": 1, "high": 2, "step": "x"}), "`step` of a loguniform must be a finite number"),
+    (bad({"type": "int", "low": 0, "high": 9, "log": True}), "`1 <= low` and `high <= 1099511627776` must hold"),
+    (bad({"type": "int", "low": 1, "high": 2**41, "log": True}), "use other bounds, or a loguniform"),
+    (bad({"type": "int", "low": 1, "high": 9, "log": "yes"}), "`log` of a int must be true or false, got 'yes'"),
+    (bad({"type": "choice", "options": [1], "ordered": 1}), "`ordered` of a choice must be true or false, got 1"),
+    (bad({"type": "normal", "mean": 0, "std": 0}), "`std > 0` must hold for a normal, got std=0.0; use a constant"),
+    (bad({"type": "normal", "mean": 2e300, "std": 1}), "must lie within ±1e+300, got mean=2e+300"),
+    (bad({"type": "lognormal", "mean": 0, "std": 99}), "`mean ± 9 std` of a lognormal must lie within ±700"),
+    (bad({"type": "lognormal", "mean": 0}), "`lognormal` must have the keys mean, std, got mean; add `std`"),
+    (
+        bad({"type": "uniform", "low": 0, "high": 1, "when": True}),
+        "`when` of a uniform must be an expression in quotes",
+    ),
 ]
 
 
@@ -333,7 +355,7 @@ def test_constructors_refuse_other_types(low: Any, high: Any) -> None:
 
 @pytest.mark.parametrize("given", [[8, 16], {"type": "uniform", "low": 0, "high": 1}, Choice, None])
 def test_a_space_takes_only_parameters(given: Any) -> None:
-    with pytest.raises(InvalidSpace, match=r"space: lr: a parameter must be a Choice.*SearchSpace.from_dict"):
+    with pytest.raises(InvalidSpace, match=r"space: lr: a parameter must be one of Choice.*SearchSpace.from_dict"):
         SearchSpace({"lr": given})
 
 
@@ -363,3 +385,250 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     path = "import sys; sys.path[:0] = " + repr(sys.path) + "; "
     done = subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Kinds with steps, logarithms and normals
+
+
+def test_log_ints_have_parts_as_long_as_their_logarithms() -> None:
+    batch = IntRange(1, 1025, log=True)
+    drawn = Counter(int(math.log2(batch.from_unit((i + 0.5) / 10_000))) for i in range(10_000))
+    assert all(drawn[octave] == pytest.approx(1000, abs=5) for octave in range(10))
+    assert (batch.from_unit(0.0), batch.from_unit(1.0)) == (1, 1024)
+    assert all(batch.from_unit(batch.to_unit(value)) == value for value in range(1, 1025))
+    stepped = IntRange(4, 65, 20, log=True)
+    assert stepped.grid(2) == [4, 24, 44, 64]
+    assert [stepped.from_unit(stepped.to_unit(value)) for value in (4, 24, 44, 64)] == [4, 24, 44, 64]
+    assert stepped.to_dict() == {"type": "int", "low": 4, "high": 65, "step": 20, "log": True}
+
+
+def test_quantised_floats_are_what_their_digits_say() -> None:
+    tenth = Uniform(0, 1, 0.1)
+    assert tenth.grid(5) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert tenth.size == 11
+    assert not tenth.contains(0.30000000000000004)
+    assert tenth.contains(0.3)
+    assert tenth.contains(1)
+    assert not tenth.contains(0.35)
+    assert [tenth.from_unit(tenth.to_unit(value)) for value in tenth.grid(2)] == tenth.grid(2)
+    assert Uniform(0.5, 1, 0.2).grid(2) == [0.5, 0.7, 0.9]
+    assert LogUniform(0.01, 0.05, 0.01).grid(2) == [0.01, 0.02, 0.03, 0.04, 0.05]
+    low = [LogUniform(0.01, 1.0, 0.01).from_unit((i + 0.5) / 1000) < 0.1 for i in range(1000)]
+    assert sum(low) / 1000 == pytest.approx(math.log(0.1 / 0.01) / math.log(1.01 / 0.01), abs=0.01)
+    assert tenth.to_dict() == {"type": "uniform", "low": 0.0, "high": 1.0, "step": 0.1}
+    with pytest.raises(InvalidSpace, match="at most 1000000 values for a grid"):
+        Uniform(0, 1, 1e-9).grid(5)
+
+
+def test_normals_are_normal() -> None:
+    normal, lognormal = Normal(3, 2), LogNormal(-1, 0.5)
+    assert normal.from_unit(0.5) == 3.0
+    assert normal.from_unit(0.9) == NormalDist(3, 2).inv_cdf(0.9)
+    assert lognormal.from_unit(0.9) == math.exp(NormalDist(-1, 0.5).inv_cdf(0.9))
+    assert all(math.isfinite(parameter.from_unit(u)) for parameter in (normal, lognormal) for u in UNITS)
+    assert normal.from_unit(0.0) < 3 - 8 * 2
+    assert normal.to_unit(normal.from_unit(0.2)) == pytest.approx(0.2)
+    assert lognormal.to_unit(lognormal.from_unit(0.2)) == pytest.approx(0.2)
+    assert normal.contains(-1e9)
+    assert not normal.contains(math.inf)
+    assert not lognormal.contains(0.0)
+    assert normal.grid(2) == [normal.from_unit(0.25), normal.from_unit(0.75)]
+    assert (normal.size, lognormal.size) == (None, None)
+    for parameter in (normal, lognormal):
+        assert pickle.loads(pickle.dumps(parameter)) == parameter
+        assert SearchSpace.from_dict({"x": parameter.to_dict()}).parameters["x"] == parameter
+
+
+@pytest.mark.parametrize(
+    "parameter", [Choice(["a", 1, None]), IntRange(-5, 20, 3), IntRange(0, 10**30), Uniform(-1, 1, 0.5)]
+)
+def test_a_countable_value_goes_to_the_middle_of_its_part(parameter: Any) -> None:
+    for index in (0, 1, parameter.size // 2, parameter.size - 1):
+        value = parameter.at(index)
+        assert parameter.index(value) == index
+        assert parameter.to_unit(value) == pytest.approx((index + 0.5) / parameter.size)
+
+
+def test_other_ways_to_write_a_parameter() -> None:
+    space = SearchSpace.from_dict({"epochs": 3, "name": "x", "size": {"type": "ordinal", "options": [1, 4]}})
+    assert space.parameters["epochs"] == Choice([3])
+    assert space.from_unit([0.1, 0.9, 0.9]) == {"epochs": 3, "name": "x", "size": 4}
+    assert space.parameters["size"] == Choice([1, 4], ordered=True)
+    assert space.to_dict()["size"] == {"type": "choice", "options": [1, 4], "ordered": True}
+    assert Choice([1, 4]) != Choice([1, 4], ordered=True)
+
+
+# Conditions, forbidden points, pairs
+
+SGD = SearchSpace(
+    {
+        "nesterov": Choice([True, False], when="momentum > 0.5"),
+        "optimizer": Choice(["adam", "sgd"]),
+        "momentum": Uniform(0.0, 1.0, when="optimizer == 'sgd'"),
+    }
+)
+
+
+def test_a_point_has_the_active_parameters_in_declared_order() -> None:
+    assert SGD.from_unit([0.0, 0.9, 0.75]) == {"nesterov": True, "optimizer": "sgd", "momentum": 0.75}
+    assert list(SGD.from_unit([0.0, 0.9, 0.75])) == ["nesterov", "optimizer", "momentum"]
+    assert SGD.from_unit([0.0, 0.9, 0.25]) == {"optimizer": "sgd", "momentum": 0.25}
+    assert SGD.from_unit([0.0, 0.1, 0.75]) == {"optimizer": "adam"}
+    assert SGD.to_unit({"optimizer": "adam"}) == [None, 0.25, None]
+    assert SGD.to_unit({"nesterov": True, "optimizer": "sgd", "momentum": 0.75}) == [0.25, 0.75, 0.75]
+    assert SGD.has_conditions
+    assert not SearchSpace({"a": Choice([1])}).has_conditions
+
+
+def test_a_point_is_inside_with_exactly_its_active_parameters() -> None:
+    assert SGD.contains({"optimizer": "adam"})
+    assert SGD.contains({"momentum": 0.25, "optimizer": "sgd"})
+    for params in (
+        {"optimizer": "sgd"},
+        {"optimizer": "adam", "momentum": 0.25},
+        {"optimizer": "sgd", "momentum": 0.25, "nesterov": True},
+        {"optimizer": "sgd", "momentum": 0.75},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "adam", "beta": 1},
+        {},
+    ):
+        assert not SGD.contains(params)
+
+
+def test_an_expression_over_an_inactive_parameter_is_false() -> None:
+    parameters = {"a": Choice([0, 1]), "b": Choice([0, 1], when="a == 1"), "c": Choice([0], when="not b == 1")}
+    space = SearchSpace(parameters, forbid=["b != 1"])
+    assert [tuple(params.items()) for params in space.grid(2)] == [(("a", 0),), (("a", 1), ("b", 1))]
+
+
+def test_forbidden_points_are_neither_feasible_nor_inside() -> None:
+    space = SearchSpace({"tp": Choice([1, 2, 4, 8]), "pp": IntRange(1, 9)}, forbid=["tp * pp > 8"])
+    assert space.from_unit([0.9, 0.9]) == {"tp": 8, "pp": 8}
+    assert not space.is_feasible({"tp": 8, "pp": 8})
+    assert not space.contains({"tp": 8, "pp": 8})
+    assert space.contains({"tp": 8, "pp": 1})
+    assert space.count(100) == 8 + 4 + 2 + 1
+    assert space.count(14) is None
+    assert all(params["tp"] * params["pp"] <= 8 for params in space.sample(Random(0), 200))  # type: ignore[operator]
+
+
+def test_zipped_parameters_share_a_coordinate() -> None:
+    space = SearchSpace(
+        {"width": Choice([64, 128, 256]), "lr": Uniform(0, 1), "depth": IntRange(2, 1000, 400, log=True)},
+        zip=[["depth", "width"]],
+    )
+    assert space.axes == (("width", "depth"), ("lr",))
+    assert (len(space), space.dimensions, space.zip) == (2, 2, (("width", "depth"),))
+    pairs = [(64, 2), (128, 402), (256, 802)]
+    assert [tuple(space.from_unit([u, 0.5])[name] for name in ("width", "depth")) for u in (0.1, 0.5, 0.9)] == pairs
+    assert space.to_unit({"width": 128, "lr": 0.25, "depth": 402}) == [0.5, 0.25]
+    assert space.contains({"width": 128, "lr": 0.25, "depth": 402})
+    assert not space.contains({"width": 128, "lr": 0.25, "depth": 802})
+    assert [(p["width"], p["depth"]) for p in space.grid(2)] == [pair for pair in pairs for _ in (0, 1)]
+    with pytest.raises(InvalidSpace, match="must have 2 coordinates"):
+        space.from_unit([0.1, 0.2, 0.3])
+
+
+def test_counts() -> None:
+    assert SearchSpace({"a": Choice([1, 2]), "b": IntRange(0, 10**12)}).count(10**13) == 2 * 10**12
+    assert SearchSpace({"a": Choice([1, 2]), "b": Uniform(0, 1)}).count(10**9) is None
+    assert SearchSpace({"a": Choice([1, 2]), "b": Uniform(0, 1, 0.5)}).count(6) == 6
+    assert SearchSpace({"a": Choice([1, 2]), "b": IntRange(0, 9, when="a == 1")}).count(10**9) == 10
+    large = SearchSpace({"a": IntRange(0, 10**5), "b": IntRange(0, 10**5)}, forbid=["a * b >= 0"])
+    assert large.count(10) is None
+    hidden = SearchSpace({f"p{i}": Choice([0, 1]) for i in range(40)}, forbid=["p39 == 0"])
+    assert hidden.count(10**6) is None
+    assert len(hidden.sample(Random(0), 3)) == 3
+
+
+def test_the_last_feasible_points_are_found() -> None:
+    space = SearchSpace({"a": IntRange(0, 300), "b": IntRange(0, 300)}, forbid=["a != 7 or b < 298"])
+    assert space.count(10) == 2
+    assert {params["b"] for params in space.sample(Random(0), 20)} == {298, 299}
+    points = ([u, 0.5] for u in itertools.repeat(0.99, 501))
+    assert list(space.feasible(points)) == [{"a": 7, "b": 299}]
+
+
+def test_an_empty_space_is_refused() -> None:
+    for parameters, message in (
+        ({"a": Choice([1, 2])}, "none of its points is; loosen `a > 0`"),
+        ({"a": Uniform(1, 2)}, "none of 20000 points in a row is; loosen `a > 0`"),
+    ):
+        with pytest.raises(InvalidSpace, match=message):
+            SearchSpace(parameters, forbid=["a > 0"]).refuse_empty()
+    SearchSpace({"a": Choice([1, 2])}, forbid=["a > 1"]).refuse_empty()
+
+
+def test_rules_are_part_of_a_space() -> None:
+    parameters = {"a": Choice([1, 2]), "b": Choice([3, 4])}
+    made = [
+        SearchSpace(parameters),
+        SearchSpace(parameters, ["a > 1"]),
+        SearchSpace(parameters, ["a > 2"]),
+        SearchSpace(parameters, zip=[["a", "b"]]),
+        SearchSpace({**parameters, "b": Choice([3, 4], when="a == 1")}),
+    ]
+    assert len(set(made)) == len(made)
+    for space in made:
+        form = json.loads(json.dumps([space.to_dict(), space.forbid, space.zip]))
+        assert SearchSpace.from_dict(form[0], "space", form[1], form[2]) == space
+        study = {"space": form[0], "parameters": space.names, "forbid": form[1], "zip": form[2]}
+        assert SearchSpace.from_study(study) == space
+        assert pickle.loads(pickle.dumps(space)) == copy.deepcopy(space) == space
+    assert "forbid=('a > 1',)" in repr(made[1])
+    assert "zip=(('a', 'b'),)" in repr(made[3])
+    assert SearchSpace.from_study({"space": made[0].to_dict(), "parameters": ["b", "a"]}).names == ["b", "a"]
+
+
+AB = {"alpha": [1, 2], "beta": {"type": "int", "low": 0, "high": 3}, "rate": {"type": "uniform", "low": 0, "high": 1}}
+RULE_MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"forbid": ["alpa > 1"]}, "s.yaml: `forbid`: `alpa > 1` must name parameters, got 'alpa', which is none; did you"),
+    ({"forbid": ["alpha == fast"]}, "got 'fast', which is none; quote it if it is a value: 'fast'"),
+    ({"forbid": ["alpha == true"]}, "got 'true', which is none; did you mean 'True'?"),
+    ({"forbid": ["1 > 2"]}, "s.yaml: `forbid`: `1 > 2` must name at least one parameter; known: alpha, beta, rate"),
+    ({"forbid": "alpha > 1"}, "s.yaml: `forbid` must be a list of expressions, got 'alpha > 1'"),
+    ({"forbid": [5]}, "s.yaml: `forbid` must be an expression of 1 to 1000 characters, got 5"),
+    ({"forbid": ["alpha >"]}, "s.yaml: `forbid` must be an expression such as"),
+    ({"forbid": ["alpha.real"]}, "s.yaml: `forbid`: `alpha.real` must not use 'alpha.real'"),
+    ({"zip": [["alpha", "beta"]]}, "must pair two or more parameters with equally many values, got alpha with 2, beta"),
+    (
+        {"zip": [["alpha", "bata"]]},
+        "s.yaml: `zip` must name parameters, got 'bata'; did you mean 'beta'?; known: alpha",
+    ),
+    ({"zip": [["alpha"]]}, "s.yaml: `zip` must pair two or more parameters with equally many values, got alpha with 2"),
+    ({"zip": [[]]}, "s.yaml: `zip` must pair two or more parameters with equally many values, got none"),
+    ({"zip": [["alpha", "alpha"]]}, "s.yaml: `zip` must name a parameter once, got 'alpha' twice; remove one"),
+    ({"zip": [["alpha", "rate"]]}, "so they must be countable, but rate is a uniform; give it a `step`"),
+    ({"zip": ["alpha"]}, "s.yaml: `zip` must be a list of lists of names, got 'alpha' in it"),
+    ({"zip": "alpha"}, "s.yaml: `zip` must be a list of lists of names, got 'alpha'"),
+]
+
+
+@pytest.mark.parametrize(("rules", "message"), RULE_MISTAKES, ids=range(len(RULE_MISTAKES)))
+def test_every_mistake_in_a_rule_is_one_sentence(rules: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        SearchSpace.from_dict(AB, "s.yaml: space", **rules)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("s.yaml: `")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({"a": "a == 1"}, "space: conditions must not go in a circle, got a -> a; remove one `when` of these"),
+        ({"a": "c == 1", "b": "a == 1", "c": "b == 1"}, "must not go in a circle, got a -> c -> b -> a;"),
+        ({"a": "d == 1"}, "space: a: `when`: `d == 1` must name parameters, got 'd', which is none"),
+        ({"b": "a = 1"}, "space: b: `when` must be an expression such as"),
+    ],
+)
+def test_every_mistake_in_a_condition_is_one_sentence(when: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        SearchSpace({name: Choice([1, 2], when=when.get(name)) for name in "abc"})
+    assert message in str(caught.value)
+
+
+def test_an_expression_that_makes_no_sense_at_some_point_says_where() -> None:
+    space = SearchSpace.from_dict({"tp": [0, 1], "pp": [4]}, "s.yaml: space", ["pp / tp > 2"])
+    with pytest.raises(InvalidExpression, match=r"s.yaml: `forbid`: .* with pp=4, tp=0 there is ZeroDivisionError"):
+        list(space.grid(2))

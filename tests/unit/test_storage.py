@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from autotune.batch import Batch
 from autotune.errors import InvalidStudy, OtherVersion, UnreadableFile
 from autotune.files import json_bytes
 from autotune.records import FAILED, INFEASIBLE, Outcome, Result, again
-from autotune.storage import Batch, Results, StudyDir, parse_result
+from autotune.storage import Results, StudyDir, parse_result
 
 
 def a_result(number: int = 3, outcome: Outcome | None = None, attempt: int = 1) -> Result:
