@@ -43,10 +43,10 @@ from studies import SHAPES, TRIALS, Shape  # noqa: E402
 
 from autotune import snakemake  # noqa: E402
 from autotune.batching import is_settled  # noqa: E402
-from autotune.config import load_config  # noqa: E402
 from autotune.errors import AutotuneError, UnreadableFile  # noqa: E402
 from autotune.files import read_record  # noqa: E402
 from autotune.storage import StudyDir  # noqa: E402
+from autotune.study_file import load_config  # noqa: E402
 
 PHASES = ("planning", "running", "aggregating")
 KINDS = ("study", "snakemake", "batch", "trial", "aggregate", "group", "tree")

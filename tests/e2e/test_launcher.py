@@ -86,7 +86,7 @@ def test_command_on_two_ranks(tmp_path: Path, cli: Any, write_study: Callable[..
 
 def trial(number: int = 3) -> Trial:
     """A trial whose id is the digits of its number."""
-    return Trial(TrialConfig(number, f"{number:016x}", {}, 0), 2, StudyDir("nowhere"), "loss")
+    return Trial(TrialConfig(number, f"{number:016x}", {}, 0), 2, StudyDir("nowhere"), {"metric": "loss"})
 
 
 def test_two_nodes_meet_at_the_first_under_srun() -> None:
