@@ -18,7 +18,11 @@ CONFIDENCE = 0.95
 FEWEST = 5  # values below which a bootstrap says nothing
 _RESAMPLES = 9_999
 _AT_ONCE = 100  # resamples in memory together: 100 of 10,000 values are 8 MB
-_PLAN_KEYS = ("metric", "mode", "objective", "command", "searcher", "seed", "max_trials", "resources")
+# Of study.json: the space, which is compared by itself, and what follows from the rest.
+_NOT_COMPARED = (
+    *("space", "parameters", "schema_version", "digest", "config_bytes", "trials", "blocks", "rounds", "round_sizes"),
+    *("search_path", "write_best_to"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Difference:
 
 def plan_differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return what differs between two plans, other than the space: key -> (A's, B's)."""
-    return {key: (a.get(key), b.get(key)) for key in _PLAN_KEYS if a.get(key) != b.get(key)}
+    keys = [key for key in {**a, **b} if key not in _NOT_COMPARED]
+    return {key: (a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)}
 
 
 def space_differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

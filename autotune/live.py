@@ -7,13 +7,14 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 from autotune.aggregation import Logged, Summary, planned_results, summarize
 from autotune.objectives import eligible
 from autotune.records import Result
+from autotune.resources import resources_of
 from autotune.storage import Results, StudyDir
 
 RECENT_S = 600.0  # what throughput is taken from
@@ -203,7 +204,13 @@ def pace(ended: Sequence[Result], summary: Summary, elapsed_s: Sequence[float], 
     left_s = work_s / slots
     if len(lately) >= _WELL_KNOWN:
         left_s = summary.unsettled * (_end(lately[-1]) - _end(lately[0])) / (len(lately) - 1)
-    return Pace(len(recent), left_s, work_s / 3600 * summary.study["resources"]["gpus"])
+    return Pace(len(recent), left_s, work_s / 3600 * _mean_gpus(sample, summary.study["resources"]))
+
+
+def _mean_gpus(sample: Sequence[Result], resources: Mapping[str, Any]) -> float:
+    """Return how many GPUs trials hold, each for as long as it runs: a formula gives each its own number."""
+    gpu_s = sum(result.duration_s * resources_of(resources, result.params)["gpus"] for result in sample)
+    return float(gpu_s / max(1e-9, sum(result.duration_s for result in sample)))
 
 
 def sparkline(values: Sequence[float], width: int, levels: str = BLOCKS) -> str:

@@ -17,7 +17,7 @@ COMMANDS = {  # name: (module, one line of help)
     "retry": ("autotune.cli.retry", "put failed or infeasible trials back to work"),
     "aggregate": ("autotune.cli.aggregate", "write best.json, trials.csv and scalars.csv from the results so far"),
     "export": ("autotune.cli.export", "write a study for TensorBoard, MLflow, W&B, Optuna, as CSV or Parquet"),
-    "import": ("autotune.cli.import_", "turn a W&B sweep, a space of Optuna, ConfigSpace or Hydra, or rows into a study file"),
+    "import": ("autotune.cli.import_", "turn a W&B sweep or a space of Optuna, ConfigSpace or Hydra into a study file"),
     "doctor": ("autotune.cli.doctor", "say which attention backends run here, why not, and what mends it"),
     "bench-attn": ("autotune.cli.bench_attn", "measure attention backends and choose the fastest that is right"),
     "plan-round": ("autotune.cli.plan_round", "propose a round of an adaptive study (what a Snakemake job does)"),

@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from autotune.errors import AutotuneError, NoCompleteTrial
+from autotune.errors import AutotuneError, InvalidInput, NoCompleteTrial
+from autotune.records import TrialConfig
+from autotune.storage import StudyDir
 
 
 def run_command(name: str, module_name: str, argv: list[str]) -> int:
@@ -74,6 +76,24 @@ def add_log_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-dir", default=".autotune", metavar="DIR", help="the study directory (default: .autotune)"
     )
+
+
+def check_number(number: int, study: dict[str, Any]) -> None:
+    """Raise InvalidInput where the plan has no trial of this number."""
+    if not 0 <= number < study["trials"]:
+        raise InvalidInput(
+            f"a trial number must be from 0 to {study['trials'] - 1}, got {number}; see `autotune status`"
+        )
+
+
+def read_planned(store: StudyDir, number: int, study: dict[str, Any]) -> TrialConfig:
+    """Read what was planned for a trial; raise InvalidInput where there is no such trial, or its round is to come."""
+    check_number(number, study)
+    if study["rounds"] > 1 and not os.path.exists(store.config_file(number)):
+        raise InvalidInput(
+            f"trial {number} must have been planned, but its round has not begun; see `autotune status`"
+        )
+    return store.read_config(number)
 
 
 def say_notes(notes: Iterable[str]) -> None:

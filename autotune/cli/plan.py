@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from autotune.cli.command import say_notes
+from autotune.cli.coverage import print_coverage
 from autotune.cli.study_options import add_study_arguments, plan_study, refuse_misspelt, split_study_file, study_flags
 from autotune.errors import InvalidStudy
 from autotune.planning import Plan
+from autotune.spaces import SearchSpace
 from autotune.storage import StudyDir
 
 HELP = "Turn a study into one config file a trial and into batches for Snakemake; run nothing."
@@ -23,12 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See command.run_command."""
     add_study_arguments(parser)
     parser.add_argument("--dry-run", "-n", action="store_true", help="say what would be planned; write nothing")
+    parser.add_argument(
+        "--coverage",
+        action="store_true",
+        help="show how much of each parameter the trials cover (shown anyway for spaces with when, forbid or zip)",
+    )
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """See command.run_command."""
     study_file, unknown = split_study_file(rest)
-    refuse_misspelt([*study_flags(), "--dry-run"], unknown)
+    refuse_misspelt([*study_flags(), "--dry-run", "--coverage"], unknown)
     if unknown:
         raise InvalidStudy(
             f"`autotune plan` takes a study file and its own flags, got {' '.join(unknown)!r}; see --help"
@@ -36,6 +43,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     _, store, plan = plan_study(args, study_file, dry_run=args.dry_run, slots=None)
     say_notes(plan.notes)
     print(describe(store, plan, dry_run=args.dry_run))
+    if args.coverage or SearchSpace.from_study(plan.study).has_conditions:
+        print_coverage(store, plan)
     print("nothing was written" if args.dry_run else _NEXT)
     return 0
 

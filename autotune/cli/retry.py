@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from autotune.cli.command import add_log_dir
+from autotune.cli.command import add_log_dir, check_number
 from autotune.cli.summary import counted
-from autotune.errors import InvalidInput
 from autotune.records import FAILED, INFEASIBLE, Result, again
 from autotune.storage import Results, StudyDir
 
@@ -36,12 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See command.run_command."""
     store = StudyDir(args.log_dir)
-    trials = store.read_study()["trials"]
+    study = store.read_study()
     for number in args.trials:
-        if not 0 <= number < trials:
-            raise InvalidInput(f"a trial number must be from 0 to {trials - 1}, got {number}; see `autotune status`")
+        check_number(number, study)
     results = Results(store).refresh().by_number
-    chosen = [result for number, result in sorted(results.items()) if number < trials and _is_meant(args, result)]
+    chosen = [
+        result for number, result in sorted(results.items()) if number < study["trials"] and _is_meant(args, result)
+    ]
     numbers = _mark(store, chosen)
     for batch in store.batches():
         if not numbers.isdisjoint(batch.numbers):

@@ -27,10 +27,7 @@ def renderables(summary: Summary) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
-    waiting = summary.unsettled - len(summary.running)
-    counts = {**summary.counts, "running": len(summary.running), "to run": waiting}
-    line = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    parts: list[Any] = [Text(f"{summary.done} of {summary.trials} trials done ({line})")]
+    parts: list[Any] = [Text(counts_line(summary))]
     if summary.groups:
         table = Table("trials", "state", "error", box=None, pad_edge=False, header_style="bold")
         for (state, reason, error), numbers in list(summary.groups.items())[:_GROUPS_SHOWN]:
@@ -41,6 +38,14 @@ def renderables(summary: Summary) -> list[Any]:
     parts += [Text(error, style="red") for error in list(summary.unreadable.values())[:_GROUPS_SHOWN]]
     parts.append(Text(best_line(summary), style="bold"))
     return parts
+
+
+def counts_line(summary: Summary) -> str:
+    """Return the trials by state in a line."""
+    waiting = summary.unsettled - len(summary.running)
+    counts = {**summary.counts, "running": len(summary.running), "to run": waiting}
+    line = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    return f"{summary.done} of {summary.trials} trials done ({line})"
 
 
 def best_line(summary: Summary) -> str:

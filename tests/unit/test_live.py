@@ -7,6 +7,7 @@ import json
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,17 @@ def test_the_time_left_follows_from_durations_and_slots() -> None:
     assert found.recent == 0
     assert found.left_s == pytest.approx(3.5 * 3600)
     assert found.gpu_hours_left == pytest.approx(14)
+
+
+def test_gpu_hours_are_counted_by_each_trials_own_need() -> None:
+    summary = a_summary(3, 1)
+    summary.study = {**STUDY, "resources": {"gpus": "tp * 2"}}
+    ended = [
+        replace(a_result(0, 1.0, ended_at=0.0, duration_s=3600.0), params={"tp": 1}),
+        replace(a_result(1, 1.0, ended_at=0.0, duration_s=3 * 3600.0), params={"tp": 4}),
+    ]
+    # (2 GPUs for 1 h and 8 for 3 h) are 6.5 GPUs; 3 trials of 2 h are left.
+    assert pace(ended, summary, [], now=RECENT_S + 1).gpu_hours_left == pytest.approx(6 * 6.5)
 
 
 def test_many_quick_trials_say_more_than_their_durations() -> None:
