@@ -41,22 +41,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    { echo "Autotune needs Python 3.11 or later, got $$($(PYTHON) --version); try make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Installing into $(VENV) (about a minute the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) hatchling editables
+	@$(PIP) hatchling editables setuptools # the last builds antlr4, of Hydra
 	@$(PIP) --no-build-isolation -e '.[dev]'
 	@touch $@
 
-# Apart, because it is large and only the attention tests need it.
+# Apart, because it is large and only some tests need it.
 $(INSTALLED_TORCH): $(INSTALLED)
-	@echo "Installing $(TORCH), for the attention tests"
+	@echo "Installing $(TORCH), for the tests of attention and of torchrun"
 	@$(PIP) $(TORCH)
 	@touch $@
 
-# Debian's packages, where the daemons are missing and this is root; as anybody else the tests say what they need.
-test-slurm: $(INSTALLED) ## tests on a real SLURM cluster on this machine; SLURM_TESTS="slow or not slow" runs all
-	@command -v slurmctld > /dev/null || test "$$(id -u)" != 0 || ! command -v apt-get > /dev/null || { \
-	    echo "Installing slurm-wlm and munge"; log=$$(mktemp); export DEBIAN_FRONTEND=noninteractive; \
-	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; } > "$$log" 2>&1 \
-	    || { cat "$$log"; exit 1; }; rm "$$log"; }
+test-slurm: $(INSTALLED_TORCH) ## tests on a real SLURM cluster on this machine; SLURM_TESTS="slow or not slow" runs all
+	@bash tests/slurm/install.sh
 	@$(RUN) python -m pytest tests/slurm -p no:cacheprovider --durations=5 -m "$(SLURM_TESTS)"
 
 test: $(INSTALLED_TORCH) ## run the tests; PYTEST_ARGS="-k resume" picks some
@@ -99,7 +95,7 @@ wheel: $(INSTALLED) ## build dist/*.whl
 constraints: ## resolve the newest versions anew and pin them in constraints.txt
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/python" -m pip install $(PIP_QUIET) hatchling editables $(TORCH); \
+	"$$folder/venv/bin/python" -m pip install $(PIP_QUIET) hatchling editables setuptools $(TORCH); \
 	"$$folder/venv/bin/python" -m pip install $(PIP_QUIET) --no-build-isolation -e '.[dev]'; \
 	"$$folder/venv/bin/python" -m pip check; \
 	{ sed -n '/^#/p' constraints.txt; \

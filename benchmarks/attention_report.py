@@ -38,10 +38,21 @@ def resampled(found: Measurement, seed: int) -> Measurement:
     return replace(found, rows=tuple(rows))
 
 
+def truth_of(record: dict[str, Any], found: Measurement) -> dict[str, float]:
+    """Return the independent median of each backend that is right; two names of one kernel share their blocks."""
+    safe = {row.backend: row.kernels for row in found.rows if row.state == "ok"}
+    pooled: dict[str, float] = {}
+    for name, kernels in safe.items():
+        same = [other for other in safe if other == name or (kernels and safe[other] == kernels)]
+        values = [value for other in same for value in record["truth"].get(other, ())]
+        if values:
+            pooled[name] = statistics.median(values)
+    return pooled
+
+
 def quality(record: dict[str, Any], found: Measurement, choice: Choice) -> dict[str, Any]:
     """Return a line of quality.csv."""
-    safe = {row.backend for row in found.rows if row.state == "ok"}
-    truth = {name: statistics.median(values) for name, values in record["truth"].items() if name in safe}
+    truth = truth_of(record, found)
     best = min(truth, key=truth.__getitem__)
     default = statistics.median(record["truth"]["torch"]) / truth[best] - 1
     line: dict[str, Any] = {"case": str(found.case), "truth_best": best, "truth_best_ms": round(truth[best], 5)}
@@ -57,7 +68,7 @@ def quality(record: dict[str, Any], found: Measurement, choice: Choice) -> dict[
         line[f"worst_regret_{margin}"] = max(regret(truth, one) for one in said)
         line[f"agree_{margin}"] = sum(one == usual or one in ties for one in said)
     line["tune_s"] = round(statistics.median(one["wall_s"] for one in record["again"]), 2)
-    return line | {"default_regret": round(default, 4), "default_safe": int("torch" in safe)}
+    return line | {"default_regret": round(default, 4), "default_safe": int("torch" in truth)}
 
 
 def regret(truth: dict[str, float], name: str) -> float:

@@ -30,18 +30,22 @@ from autotune.bench.rows import Measurement, Row
 from autotune.bench.sampling import sample_in_rounds
 from autotune.bench.suites import suite
 
-BLOCKS, BLOCK_SAMPLES = 5, 20
-FAR = 1.5  # times slower than the best in the first block: measured no further
+BLOCKS, BLOCK_SAMPLES = 8, 12
+FAR = 1.3  # times slower than the best in the first block: measured no further
 
 
 def extra() -> list[AttentionCase]:
-    """Return masks that the suites leave out."""
+    """Return masks, dropout and a layout that the suites leave out."""
     one: dict[str, Any] = {"heads": 16, "kv_heads": 16, "d_k": 128, "dtype": "bf16"}
-    square = {"batch": 2, "seq_q": 2048, "seq_kv": 2048}
+    square: dict[str, Any] = {"batch": 2, "seq_q": 2048, "seq_kv": 2048}
+    train: dict[str, Any] = {"causal": True, "direction": "fwd+bwd"}
     return [
         AttentionCase(**one, **square, mask="padding"),
         AttentionCase(**one, **square, mask="alibi", causal=True),
         AttentionCase(**one, batch=1, seq_q=8192, seq_kv=8192, mask="documents:8", causal=True),
+        AttentionCase(**one, **square, **train, dropout=0.1),
+        AttentionCase(**one, **square, **train, layout="bhsd"),
+        AttentionCase(**one, **square, mask="padding", direction="fwd+bwd"),
     ]
 
 

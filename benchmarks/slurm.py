@@ -181,7 +181,8 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     print(
-        f"{os.cpu_count()} cores, {args.slots} slots; ideal: {args.trials * TRIAL_S / args.slots:.0f} s on the slots\n"
+        f"{os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} before), {args.slots} slots; "
+        f"ideal: {args.trials * TRIAL_S / args.slots:.0f} s on the slots\n"
     )
     print("| what | trials | sbatch calls | squeue calls | wall s | on the slots s |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, final
@@ -18,7 +19,7 @@ class LatinHypercubeSearch:
     """Latin hypercube sampling (McKay, Beckman & Conover 1979, Technometrics 21:239-245), as SciPy makes it.
 
     Each parameter's range is cut into ``max_trials`` equal parts, and each part holds one point. So the whole sample
-    depends on ``max_trials``: it is not prefix-stable.
+    depends on ``max_trials``: it is not prefix-stable. Where points are forbidden, points of further samples fill up.
     """
 
     prefix_stable: ClassVar[bool] = False
@@ -39,14 +40,17 @@ class LatinHypercubeSearch:
     def suggestions(self, space: SearchSpace, max_trials: int) -> Iterator[Params]:
         """Return ``max_trials`` points; InvalidStudy where `reset` was not given this space."""
         check_reset(space, self._space)
-        return _sample(space, self._seed, max_trials)
+        if max_trials < 1:
+            return iter(())
+        return itertools.islice(space.feasible(_points(len(space), self._seed, max_trials)), max_trials)
 
 
-def _sample(space: SearchSpace, seed: int, max_trials: int) -> Iterator[Params]:
-    if max_trials < 1:
-        return
+def _points(dimensions: int, seed: int, max_trials: int) -> Iterator[list[float]]:
+    """Yield the sample, then more of them, which take the place of points that are forbidden."""
     from scipy.stats.qmc import LatinHypercube
 
-    sample = LatinHypercube(len(space), rng=seed).random(max_trials)
-    for start in range(0, max_trials, _BLOCK_POINTS):
-        yield from map(space.from_unit, sample[start : start + _BLOCK_POINTS].tolist())
+    engine = LatinHypercube(dimensions, rng=seed)
+    while True:
+        sample = engine.random(max_trials)
+        for start in range(0, max_trials, _BLOCK_POINTS):
+            yield from sample[start : start + _BLOCK_POINTS].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -38,11 +39,11 @@ class RandomSearch:
     def suggestions(self, space: SearchSpace, max_trials: int) -> Iterator[Params]:
         """Return ``max_trials`` points; InvalidStudy where `reset` was not given this space."""
         check_reset(space, self._space)
-        return _draw(space, self._seed, max_trials)
+        return itertools.islice(space.feasible(_draw(len(space), self._seed)), max_trials)
 
 
-def _draw(space: SearchSpace, seed: int, max_trials: int) -> Iterator[Params]:
+def _draw(dimensions: int, seed: int) -> Iterator[list[float]]:
     draw = Random(seed).random
-    dimensions = range(len(space))
-    for _ in range(max_trials):
-        yield space.from_unit([draw() for _ in dimensions])
+    axes = range(dimensions)
+    while True:
+        yield [draw() for _ in axes]

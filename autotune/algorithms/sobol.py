@@ -41,7 +41,7 @@ class SobolSearch:
         """Return ``max_trials`` points; InvalidStudy where `reset` was not given this space."""
         check_reset(space, self._space)
         points = itertools.chain.from_iterable(_blocks(len(space), self._seed))
-        return map(space.from_unit, itertools.islice(points, max_trials))
+        return itertools.islice(space.feasible(points), max_trials)
 
 
 def _blocks(dimensions: int, seed: int) -> Iterator[list[list[float]]]:

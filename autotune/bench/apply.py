@@ -78,9 +78,16 @@ def _hooked(name: str) -> Callable[[], None]:
 
 
 def case_of(
-    q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, window: int = 0, direction: str | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    causal: bool = False,
+    window: int = 0,
+    dropout: float = 0.0,
+    direction: str | None = None,
 ) -> AttentionCase:
-    """Return the case of tensors q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv].
+    """Return the case of tensors q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv]; its layout is that of q.
 
     Without a direction it is ``fwd+bwd`` where one of them wants a gradient.
     """
@@ -102,6 +109,8 @@ def case_of(
         causal=causal,
         window=window,
         direction=direction or ("fwd+bwd" if wants else "fwd"),
+        dropout=dropout,
+        layout="bshd" if q.transpose(1, 2).is_contiguous() else "bhsd",
     )
 
 

@@ -19,17 +19,11 @@ _SEQ, _KV_HEADS = 128, 2
 def small(case: AttentionCase) -> AttentionCase:
     """Return a case of the same kind (dtype, sizes, head ratio, mask, direction) that takes no time."""
     kv_heads = min(case.kv_heads, _KV_HEADS)
-    return replace(
-        case,
-        batch=1,
-        kv_heads=kv_heads,
-        heads=kv_heads * (case.heads // case.kv_heads),
-        seq_q=min(case.seq_q, _SEQ),
-        # One more than seq_q keeps the kind too: a mask that is not square is another code path.
-        seq_kv=min(case.seq_kv, _SEQ + (case.seq_kv != case.seq_q)),
-        window=min(case.window, _SEQ // 2),
-        mask=f"documents:{min(case.documents, 2)}" if case.documents else case.mask,
-    )
+    # One more or less than seq_q keeps the kind too: a mask that is not square is another code path.
+    more = (case.seq_kv > case.seq_q) - (case.seq_kv < case.seq_q)
+    lengths = min(case.seq_q, _SEQ), min(case.seq_kv, _SEQ + more)
+    heads = kv_heads * (case.heads // case.kv_heads)
+    return replace(case.resized(*lengths), batch=1, kv_heads=kv_heads, heads=heads)
 
 
 def why(error: BaseException) -> str:

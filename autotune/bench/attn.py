@@ -34,6 +34,8 @@ def select_fastest_backend(
     window: int = 0,
     mask: str = "none",
     direction: str = "fwd",
+    dropout: float = 0.0,
+    layout: str = "bshd",
     device: str | None = None,
     backends: Sequence[str] | None = None,
     by: str = "gpu",
@@ -45,7 +47,7 @@ def select_fastest_backend(
     """Return the fastest attention backend that is right for q [B, H, S, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv].
 
     The result is a string (``"torch"``) that also has ``ties``, ``rows``, ``regret``, ``explain()`` and ``apply()``.
-    Within ``margin`` of the fastest PyTorch's own choice is preferred. ``budget_s`` bounds the timing, in seconds.
+    Within half of ``margin`` PyTorch's own choice is preferred to the fastest. ``budget_s`` bounds the timing.
     ``by`` says which time counts: ``"gpu"`` on the device, ``"eager"`` with the host, ``"graph"`` in a CUDA graph (on
     a CPU there is only wall time). ``revalidate`` times a kept winner once more, and all of them where it is stale.
     In a distributed job the first rank measures, and all ranks get its answer.
@@ -67,14 +69,14 @@ def select_fastest_backend(
         window=window,
         mask=mask,
         direction=direction,
+        dropout=dropout,
+        layout=layout,
     )
     check_margin(margin)
-
-    limits: dict[str, Any] = {"budget_s": budget_s, "margin": margin, "by": by}
-    kept_or_new: dict[str, Any] = {"cache": cache, "revalidate": revalidate, "say": _warn_stale}
+    limits: dict[str, Any] = {"budget_s": budget_s, "margin": margin, "by": by, "cache": cache}
 
     def measured() -> Measurement:
-        return measure(case, device=device, backends=backends, **limits, **kept_or_new)
+        return measure(case, device=device, backends=backends, revalidate=revalidate, say=_warn_stale, **limits)
 
     return choose(_on_first_rank(measured), margin)
 
@@ -90,12 +92,14 @@ def measure(
     cache: bool = True,
     remeasure: bool = False,
     revalidate: bool = False,
+    fixed: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Measurement:
     """Return the rows of a case, from the cache where it has them.
 
     ``remeasure`` reads no cache but writes it; ``revalidate`` checks what it read by a quick probe; ``say`` is told
-    what goes on. Inside ``autotune.bench.isolate.session()`` one process measures all cases; otherwise each starts one.
+    what goes on. With ``fixed`` all backends are sampled equally often; that is for no cache.
+    Inside ``autotune.bench.isolate.session()`` one process measures all cases; otherwise each starts one.
 
     Raises:
         InvalidInput: no such backend, device or clock, or PyTorch is not installed.
@@ -110,14 +114,14 @@ def measure(
     if place == "cpu" and by == "graph":
         raise InvalidInput("by='graph' is for CUDA graphs, and a CPU has none; 'gpu' and 'eager' are wall time there")
     by = "gpu" if place == "cpu" else by
-    hardware = fingerprint(place, _packages())
+    hardware = fingerprint(place, packages())
     targets = {name: table.target(name) for name in names}
     with session():
         found = kept.load(hardware, case, names, budget_s, by) if cache and not remeasure else None
         if found is not None and (not revalidate or _still_true(found, targets, margin, say)):
             return found
         rows, conditions = measure_isolated(
-            case, place, targets, budget_s=budget_s, margin=margin, by=by, say=say, profile=True
+            case, place, targets, budget_s=budget_s, margin=margin, by=by, say=say, profile=True, fixed=fixed
         )
     measurement = Measurement(
         case=case, device=place, hardware=hardware, budget_s=budget_s, rows=rows, by=by, conditions=conditions
@@ -186,7 +190,15 @@ def _on_first_rank(make: Callable[[], Measurement]) -> Measurement:
 
 
 def attention(
-    q: Any, k: Any, v: Any, *, causal: bool = False, window: int = 0, direction: str | None = None, **options: Any
+    q: Any,
+    k: Any,
+    v: Any,
+    *,
+    causal: bool = False,
+    window: int = 0,
+    dropout: float = 0.0,
+    direction: str | None = None,
+    **options: Any,
 ) -> Any:
     """Return attention of q [B, H, Sq, D] over k [B, Hkv, Skv, D] and v [B, Hkv, Skv, Dv] by the fastest backend here.
 
@@ -198,7 +210,7 @@ def attention(
     """
     from autotune.bench.apply import case_of, runner
 
-    case = case_of(q, k, v, causal=causal, window=window, direction=direction)
+    case = case_of(q, k, v, causal=causal, window=window, dropout=dropout, direction=direction)
     key = (case, str(q.device))
     if key not in _runners:
         import torch
@@ -213,7 +225,7 @@ def attention(
     return _runners[key](q, k, v)
 
 
-_SHAPE = ("batch", "kv_heads", "seq_kv", "d_v", "causal", "window", "direction")
+_SHAPE = ("batch", "kv_heads", "seq_kv", "d_v", "causal", "window", "direction", "dropout", "layout")
 _runners: dict[tuple[AttentionCase, str], Callable[[Any, Any, Any], Any]] = {}
 
 
@@ -248,6 +260,6 @@ def check_clock(by: str) -> None:
         raise InvalidInput(f"by must be one of {', '.join(CLOCKS)}, got {by!r}")
 
 
-def _packages() -> list[str]:
+def packages() -> list[str]:
     """Return the distributions of all built-in backends: installing one makes a machine another."""
     return [package for target in table.BACKENDS.values() for package in table.load(target).packages]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from autotune.errors import InvalidInput, nearest
@@ -11,7 +11,8 @@ from autotune.files import digest
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 DIRECTIONS = ("fwd", "bwd", "fwd+bwd")
-MASKS = ("none", "padding", "alibi", "documents:<number>")
+MASKS = ("none", "padding", "padding:<least keys>", "alibi", "documents:<number>")
+LAYOUTS = ("bshd", "bhsd")
 FLOP_RULE = (
     "FLOPs: forward 2·B·H·pairs·(d_k + d_v), backward 2·B·H·pairs·(3·d_k + 2·d_v) (2.5 times it where d_v = d_k); "
     "pairs = Sq·Skv, causal less Sq²/2, windows, padding and documents as they are"
@@ -41,8 +42,11 @@ class AttentionCase:
 
     ``causal`` is aligned bottom-right: query i sees the keys up to i + Skv - Sq, so that one query at the end
     of a filled cache (decoding) sees all of them. ``window`` W leaves it the last W of these. ``mask`` is a meaning,
-    which each backend gets in its own form: ``padding`` (the keys of a batch entry end early), ``alibi`` (a bias that
-    grows with distance, a slope for each head), ``documents:N`` (N packed sequences that do not see one another).
+    which each backend gets in its own form: ``padding`` (the keys of a batch entry end early; ``padding:N`` leaves the
+    shortest N of them, and with 0 it sees nothing), ``alibi`` (a bias that grows with distance, a slope for each
+    head), ``documents:N`` (N packed sequences that do not see one another). A query that sees no key gives zeros.
+    ``dropout`` is the part of the weights that is dropped. ``layout`` is how the memory lies: ``bshd`` as a model's
+    projections leave it, ``bhsd`` with each head's rows together; the shapes are [B, H, S, D] either way.
     """
 
     batch: int = 1
@@ -57,6 +61,8 @@ class AttentionCase:
     window: int = 0
     mask: str = "none"
     direction: str = "fwd"
+    dropout: float = 0.0
+    layout: str = "bshd"
 
     def __post_init__(self) -> None:
         if self.d_v == 0:
@@ -66,18 +72,17 @@ class AttentionCase:
         _check_count("window", self.window, 0)
         if self.heads % self.kv_heads:
             raise InvalidInput(f"heads must be a multiple of kv_heads, got {self.heads} and {self.kv_heads}")
-        for name, known in (("dtype", tuple(DTYPES)), ("direction", DIRECTIONS)):
+        for name, known in (("dtype", tuple(DTYPES)), ("direction", DIRECTIONS), ("layout", LAYOUTS)):
             if getattr(self, name) not in known:
                 raise InvalidInput(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if not isinstance(self.causal, bool):
             raise InvalidInput(f"causal must be true or false, got {self.causal!r}")
-        if self.causal and self.seq_q > self.seq_kv:
-            raise InvalidInput(
-                f"a causal case must have seq_kv of at least seq_q, got {self.seq_kv} and {self.seq_q}: "
-                "the first queries would see no key at all"
-            )
         if self.window and not self.causal:
             raise InvalidInput("a window looks back from each query, so the case must be causal as well")
+        number = isinstance(self.dropout, int | float) and not isinstance(self.dropout, bool)
+        if not number or not 0 <= self.dropout < 1:
+            raise InvalidInput(f"dropout must be at least 0 and below 1 (0.1 drops a tenth), got {self.dropout!r}")
+        object.__setattr__(self, "dropout", float(self.dropout))  # 0 and 0.0 are one problem with one id
         self._check_mask()
 
     def _check_mask(self) -> None:
@@ -88,15 +93,27 @@ class AttentionCase:
                     "documents are packed along one sequence, so seq_kv must be seq_q, "
                     f"got {self.seq_kv} and {self.seq_q}"
                 )
-        elif self.mask not in MASKS[:-1]:
+        elif self.mask not in ("none", "padding", "alibi") and not (
+            kind == "padding" and number.isdecimal() and int(number) <= self.seq_kv
+        ):
             raise InvalidInput(f"mask must be one of {', '.join(MASKS)}, got {self.mask!r}")
-        if self.mask == "padding" and self.causal:
+        if self.padded and self.causal:
             raise InvalidInput("padding is for cases that are not causal: a causal query never sees what comes later")
 
     @property
     def documents(self) -> int:
         """The number of packed documents, or 0 where there are none."""
-        return int(self.mask.partition(":")[2] or 0)
+        return int(self.mask.partition(":")[2] or 0) if self.mask.startswith("documents") else 0
+
+    @property
+    def padded(self) -> bool:
+        """Whether the keys of some batch entries end early."""
+        return self.mask.startswith("padding")
+
+    @property
+    def blind(self) -> bool:
+        """Whether some queries see no key at all: their outputs and gradients are zero."""
+        return (self.masked and self.seq_q > self.seq_kv) or self.mask == "padding:0"
 
     @property
     def masked(self) -> bool:
@@ -116,6 +133,14 @@ class AttentionCase:
     @property
     def backward(self) -> bool:
         return self.direction != "fwd"
+
+    def resized(self, seq_q: int, seq_kv: int) -> AttentionCase:
+        """Return the same kind of case at other lengths, with a window and a mask that fit there."""
+        kind, _, number = self.mask.partition(":")
+        fits = {"documents": min(int(number or 0), 3), "padding": min(int(number or 0), seq_kv)}
+        mask = f"{kind}:{fits[kind]}" if number else kind
+        window = min(self.window, max(1, seq_kv // 2)) if self.windowed else 0
+        return replace(self, seq_q=seq_q, seq_kv=seq_kv, window=window, mask=mask)
 
     def flops(self) -> float:
         """Matmul FLOPs by FlashAttention's rule, which ``FLOP_RULE`` tells."""
@@ -161,6 +186,8 @@ class AttentionCase:
         dims = f"D{self.d_k}" if self.d_k == self.d_v else f"D{self.d_k}/{self.d_v}"
         extras = [f"window {self.window}"] if self.window else []
         extras += [] if self.mask == "none" else [self.mask]
+        extras += [f"dropout {self.dropout:g}"] if self.dropout else []
+        extras += [] if self.layout == "bshd" else [self.layout]
         words = [f"B{self.batch}", heads, seq, dims, self.dtype, *(["causal"] if self.causal else []), *extras]
         return " ".join([*words, self.direction])
 

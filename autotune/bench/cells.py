@@ -17,6 +17,10 @@ RESULTS_FOLDER = "attn/results"  # <log_dir>/attn/results/<id>.json: measured
 INDEX = "attn/index.json"  # <log_dir>/attn/index.json: the ids of all planned cells
 
 
+MEM_MB = 8000  # what a job may take: PyTorch with CUDA alone is about 4000
+RUNTIME_MIN = 60  # first calls compile, and the check computes in float64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One case to be measured on some machine; ``backends`` None is all that are there when it runs."""
@@ -38,7 +42,7 @@ class Cell:
             "budget_s": self.budget_s,
             "margin": self.margin,
             "by": self.by,
-            "resources": {"gpu": gpus},
+            "resources": {"gpu": gpus, "mem_mb": MEM_MB, "runtime": RUNTIME_MIN},
         }
 
     @classmethod
@@ -53,12 +57,17 @@ class Cell:
         )
 
 
-def plan_cells(log_dir: str | os.PathLike[str], cells: Sequence[Cell]) -> list[Path]:
-    """Write one file for each cell and an index of all, only where they change, and return the files of these cells."""
+def plan_cells(log_dir: str | os.PathLike[str], cells: Sequence[Cell], *, only: bool = False) -> list[Path]:
+    """Write one file for each cell and an index of all, only where they change, and return the files of these cells.
+
+    With ``only`` what was planned before and is none of these is not planned any more; its results stay.
+    """
     paths = [Path(log_dir, CELLS_FOLDER, f"{cell.case.id}.json") for cell in cells]
     for path, cell in zip(paths, cells, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_if_changed(path, json_bytes(cell.to_json(), indent=True))
+    for path in set(Path(log_dir, CELLS_FOLDER).glob("*.json")) - set(paths) if only else ():
+        path.unlink(missing_ok=True)
     known = sorted(path.stem for path in Path(log_dir, CELLS_FOLDER).glob("*.json"))
     write_if_changed(Path(log_dir, INDEX), json_bytes({"cells": known}, indent=True))
     return paths

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.bench import backends as table
@@ -13,10 +13,11 @@ from autotune.bench import gate
 from autotune.bench.attempt import attempt, small, why
 from autotune.bench.backends import Backend
 from autotune.bench.case import AttentionCase
+from autotune.bench.dropout import wrong_dropout
 from autotune.bench.gate import Verdict
-from autotune.bench.inputs import Inputs, Outputs, fill, new_inputs
+from autotune.bench.inputs import FILLS, Inputs, Outputs, fill, new_inputs
 from autotune.bench.neighbours import FILLS as NEIGHBOUR_FILLS
-from autotune.bench.neighbours import kind, neighbours
+from autotune.bench.neighbours import neighbours, relatives
 from autotune.bench.rows import Row
 
 
@@ -43,6 +44,7 @@ class Task:
     margin: float = 0.02
     by: str = "gpu"
     profile: bool = True
+    fixed: bool = False  # no backend is dropped, and only the budget ends the timing early
     say: Callable[[str], None] = _nothing
     at: Callable[[str], None] = _nothing  # told which backend is at work, before it can do harm
     done: Callable[[Row], None] = _nothing  # told each row that has no time as soon as it is known
@@ -66,15 +68,16 @@ class Ready:
 
 @dataclass(slots=True)
 class Checked:
-    """The backends that are right on a case, ready on the same inputs; ``unsafe`` are wrong at a length beside it."""
+    """The backends that are right on a case, ready on the same inputs.
+
+    ``unsafe`` are wrong at a length beside it; ``cautions`` are for what they get wrong in another form of it.
+    """
 
     inputs: Inputs
     ready: dict[str, Ready]
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     unsafe: dict[str, str] = field(default_factory=dict)
-
-    def calls(self) -> dict[str, Callable[[], Outputs]]:
-        return {name: one.run for name, one in self.ready.items()}
+    cautions: dict[str, str] = field(default_factory=dict)
 
 
 Note = Callable[[Row], None]
@@ -92,10 +95,11 @@ def check_case(task: Task, note: Note) -> Checked | None:
     inputs = new_inputs(task.case, task.device)
     fill(inputs, "random", 0)
     checked = Checked(inputs, _first_calls(task, inputs, loaded, note))
-    checked.verdicts = gate.check(task.case, inputs, checked.calls(), on_step=task.say, at=task.at)
+    checked.verdicts = held_against_truth(task, inputs, checked.ready, FILLS)
     judge(task, checked.verdicts, note)
     checked.ready = {name: one for name, one in checked.ready.items() if checked.verdicts[name].passed}
-    checked.unsafe = _beside(task, checked.ready)
+    checked.unsafe = _beside(task, checked.ready, neighbours(task.case))
+    checked.cautions = _beside(task, checked.ready, relatives(task.case))
     fill(inputs, "random", 0)  # never zeros: they draw less power, and so run faster than real data
     return checked if checked.ready else None
 
@@ -138,6 +142,32 @@ def _first_calls(task: Task, inputs: Inputs, loaded: dict[str, Backend], note: N
     return ready
 
 
+def held_against_truth(
+    task: Task, inputs: Inputs, ready: Mapping[str, Ready], fills: Iterable[tuple[str, int]]
+) -> dict[str, Verdict]:
+    """Return a verdict for each backend; with dropout its calls without it are checked, and then the dropout."""
+    case = replace(task.case, dropout=0.0)
+    calls = {name: one.run if case == task.case else _without_dropout(case, inputs, one) for name, one in ready.items()}
+    verdicts = gate.check(case, inputs, calls, fills=fills, on_step=task.say, at=task.at)
+    for name, verdict in verdicts.items():
+        if task.case.dropout and verdict.passed:
+            task.say(f"checking the dropout of {name}")
+            task.at(name)
+            try:
+                wrong = wrong_dropout(task.case, task.device, ready[name].backend)
+                verdicts[name] = replace(verdict, wrong=wrong)
+            except Exception as error:  # noqa: BLE001 - a backend may raise anything
+                verdicts[name] = replace(verdict, raised=error)
+    return verdicts
+
+
+def _without_dropout(case: AttentionCase, inputs: Inputs, one: Ready) -> Callable[[], Outputs]:
+    def call() -> Outputs:
+        return one.backend.prepare(case, inputs)()  # in here, where an exception is a verdict
+
+    return Ready(one.backend, call).run
+
+
 def judge(task: Task, verdicts: Mapping[str, Verdict], note: Note) -> None:
     """Note a row for each backend that did not pass."""
     for name, verdict in verdicts.items():
@@ -148,15 +178,15 @@ def judge(task: Task, verdicts: Mapping[str, Verdict], note: Note) -> None:
             note(task.row(name, "failed", why(verdict.raised), verdict.max_error))
 
 
-_beside_found: dict[tuple[str, str, str], str | None] = {}  # (device, target, kind) -> what is wrong, once a process
+_beside_found: dict[tuple[str, str, str], str | None] = {}  # (device, target, cases) -> what is wrong, once a process
 
 
-def _beside(task: Task, good: dict[str, Ready]) -> dict[str, str]:
-    """Return what is wrong with backends at the awkward lengths beside the case's own."""
-    keys = {name: (task.device, task.targets[name], kind(task.case)) for name in good}
+def _beside(task: Task, good: dict[str, Ready], cases: list[AttentionCase]) -> dict[str, str]:
+    """Return what is wrong with backends in cases beside the one that is asked for."""
+    keys = {name: (task.device, task.targets[name], " ".join(case.id for case in cases)) for name in good}
     new = [name for name in good if keys[name] not in _beside_found and not good[name].backend.recompiles]
     _beside_found.update({keys[name]: None for name in new})
-    for case in neighbours(task.case) if new else ():
+    for case in cases if new else ():
         inputs = new_inputs(case, task.device)
         fill(inputs, "random", 0)
         left = [
@@ -173,7 +203,7 @@ def _beside(task: Task, good: dict[str, Ready]) -> dict[str, str]:
             if verdict.raised is not None:
                 check_context(task, name, verdict.raised)
             elif verdict.wrong is not None:
-                _beside_found[keys[name]] = f"at the length {case.seq_kv} beside it: {verdict.wrong}"
+                _beside_found[keys[name]] = f"beside it, at {case}: {verdict.wrong}"
     return {name: reason for name in good if (reason := _beside_found.get(keys[name])) is not None}
 
 

@@ -66,9 +66,10 @@ def choose(measurement: Measurement, margin: float, by: str | None = None) -> Ch
     """Choose among the rows that are ok.
 
     Times are compared round by round. Backends are level that lie within ``margin`` of the fastest, or cannot be
-    told from it. PyTorch's own choice goes first among those: the margin is the price of a dependency. Among others
-    it is a quarter of that, and then less memory goes first (by a tenth at least), then fewer packages, then the
-    shorter time. What runs the same kernels as PyTorch's own choice does not go before it.
+    told from it. PyTorch's own choice goes first where it lies within half the margin: that is the price of a
+    dependency, and what a choice may lose. Among others it is a quarter, and then less memory goes first (by a tenth
+    at least), then fewer packages, then the shorter time. What runs the same kernels as PyTorch's own choice does not
+    go before it.
 
     Raises:
         NoUsableBackend: no row is ok.
@@ -79,18 +80,27 @@ def choose(measurement: Measurement, margin: float, by: str | None = None) -> Ch
         reasons = "; ".join(f"{row.backend}: {row.reason or f'no times by {clock}'}" for row in measurement.rows)
         raise NoUsableBackend(f"no attention backend can do {measurement.case} here: {reasons}")
     ratios = compare({name: row.times_by(clock) for name, row in rows.items()})
-    level = [name for name, one in ratios.items() if one.median <= 1 + margin or one.low <= 1]
-    if DEFAULT in rows and any(rows[DEFAULT].kernels and same_kernels(rows[DEFAULT], rows[name]) for name in level):
-        level.append(DEFAULT)
-    near = [name for name in level if ratios[name].median <= 1 + margin / 4 or ratios[name].low <= 1]
-    chosen = Choice(DEFAULT if DEFAULT in level else min(near, key=_preference({n: rows[n] for n in near}, ratios)))
+    near = within(ratios, margin / 4)
+    first = DEFAULT in with_default(within(ratios, margin / 2), rows)
+    chosen = Choice(DEFAULT if first else min(near, key=_preference({name: rows[name] for name in near}, ratios)))
     chosen.measurement = measurement
     chosen.case = measurement.case
     chosen.margin = margin
     chosen.by = clock
     chosen.ratios = ratios
-    chosen.ties = tuple(sorted(dict.fromkeys(level), key=lambda name: ratios[name].median))
+    chosen.ties = tuple(sorted(with_default(within(ratios, margin), rows), key=lambda name: ratios[name].median))
     return chosen
+
+
+def within(ratios: Mapping[str, Ratio], part: float) -> list[str]:
+    """Return what lies within a part of the fastest, or cannot be told from it."""
+    return [name for name, one in ratios.items() if one.median <= 1 + part or one.low <= 1]
+
+
+def with_default(names: Sequence[str], rows: Mapping[str, Row]) -> list[str]:
+    """Add PyTorch's own choice to names that hold another name of its kernels."""
+    twin = DEFAULT in rows and any(same_kernels(rows[DEFAULT], rows[name]) for name in names)
+    return list(dict.fromkeys([*names, *([DEFAULT] if twin else [])]))
 
 
 def compare(times_ms: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:

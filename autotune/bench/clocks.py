@@ -52,8 +52,10 @@ class Bench:
         """Make calls that keep a forward pass run it again, on the stream that is current now."""
         self.inputs.q.detach().mul_(1)
 
-    def run(self, names: list[str], by: str, budget_s: float, margin: float, keep: tuple[str, ...]) -> Timed:
-        """Time the backends by all clocks that the device has, ``by`` first and longest."""
+    def run(
+        self, names: list[str], by: str, budget_s: float, margin: float, keep: tuple[str, ...], fixed: bool = False
+    ) -> Timed:
+        """Time the backends by all clocks that the device has, ``by`` first and longest (``fixed``: all alike)."""
         found = Timed()
         clocks = timing.CLOCKS if self.device.startswith("cuda") else ("gpu",)
         for name in names:
@@ -64,7 +66,8 @@ class Bench:
             seconds = budget_s * (MAIN_PART if main else (1 - MAIN_PART) / (len(clocks) - 1))
             measure = self._measure_by(clock, left, found)
             left = [name for name in left if name not in found.notes or clock != "graph" or name in self._graphs]
-            sampled = self._sample(left, measure, seconds, margin, keep, clock, main)
+            limits = {"fixed": fixed} if main else {"samples": _SHORT, "most": _SHORT}
+            sampled = self._sample(left, measure, seconds, margin, keep, clock, limits)
             found.raised |= sampled.raised
             found.times_ms[clock] = {name: one.times_ms for name, one in sampled.samples.items()}
             found.stopped = sampled.stopped if main else found.stopped
@@ -111,7 +114,7 @@ class Bench:
         margin: float,
         keep: tuple[str, ...],
         clock: str,
-        main: bool,
+        limits: dict[str, Any],
     ) -> Sampled:
         def one(name: str) -> float:
             self.at(name)
@@ -123,7 +126,6 @@ class Bench:
                 self.telemetry.read()
             self.say(f"timing {len(names)} backends by {clock}, round {done} of at most {total}")
 
-        limits = {} if main else {"samples": _SHORT, "most": _SHORT}
         return sample_in_rounds(
             names, one, time.monotonic, budget_s=budget_s, margin=margin, keep=keep, on_round=after, **limits
         )

@@ -79,7 +79,7 @@ def check(
 
 def _judge(case: AttentionCase, call: Callable[[], Outputs], truth: Truth, kind: str, before: Verdict) -> Verdict:
     try:
-        errors = dict(_errors(case, call(), truth))
+        errors = dict(relative_errors(case, call(), truth))
     except WrongOutput as wrong:
         return Verdict(before.max_error, f"{wrong} (inputs: {kind})")
     except Exception as raised:  # noqa: BLE001 - a backend may raise anything: its row, not the end of the others
@@ -97,7 +97,7 @@ class WrongOutput(Exception):
     """An output that has no error figure: missing, misshapen or not finite."""
 
 
-def _errors(case: AttentionCase, got: Outputs, truth: Truth) -> Iterator[tuple[str, float]]:
+def relative_errors(case: AttentionCase, got: Outputs, truth: Truth) -> Iterator[tuple[str, float]]:
     """Yield the relative error of each output."""
     for name, exact in truth.exact.items():
         if name not in got:

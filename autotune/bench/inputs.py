@@ -2,6 +2,7 @@
 
 Tensors are [B, H, S, D] views of [B, S, H, D] memory, the layout in which a model's projections leave them; so the
 packages that want [B, S, H, D] get contiguous memory by ``transpose(1, 2)``, and PyTorch takes the view as it is.
+With the layout ``bhsd`` the memory is [B, H, S, D], and it is the other way round.
 """
 
 from __future__ import annotations
@@ -49,8 +50,10 @@ def new_inputs(case: AttentionCase, device: str) -> Inputs:
     import torch
 
     def tensor(heads: int, seq: int, dim: int, leaf: bool) -> Tensor:
-        memory = torch.empty(case.batch, seq, heads, dim, device=device, dtype=torch_dtype(case))
-        return memory.transpose(1, 2).requires_grad_(leaf)
+        kind: dict[str, Any] = {"device": device, "dtype": torch_dtype(case)}
+        if case.layout == "bhsd":
+            return torch.empty(case.batch, heads, seq, dim, **kind).requires_grad_(leaf)
+        return torch.empty(case.batch, seq, heads, dim, **kind).transpose(1, 2).requires_grad_(leaf)
 
     return Inputs(
         q=tensor(case.heads, case.seq_q, case.d_k, case.backward),

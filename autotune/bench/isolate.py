@@ -162,13 +162,14 @@ def measure_isolated(
     margin: float = 0.02,
     by: str = "gpu",
     profile: bool = True,
+    fixed: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[tuple[Row, ...], dict[str, Any]]:
     """Return a row for each backend (name -> ``module:Class``), in their order, and the conditions."""
     rows: dict[str, Row] = {}
     conditions: dict[str, Any] = {}
     request = {"do": "measure", "case": case.to_json(), "device": device, "budget_s": budget_s}
-    request |= {"margin": margin, "by": by, "profile": profile}
+    request |= {"margin": margin, "by": by, "profile": profile, "fixed": fixed}
     with session() as worker:
         while left := {name: target for name, target in targets.items() if name not in rows}:
             found, at, last = _follow(worker, request | {"targets": left}, say)

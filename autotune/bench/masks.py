@@ -15,9 +15,12 @@ Tensor = Any  # torch.Tensor; torch is imported where it is used
 
 
 def lengths(case: AttentionCase) -> list[int]:
-    """Return how many keys each batch entry has: with padding from all of them down to about a quarter."""
-    if case.mask != "padding":
+    """Return how many keys each batch entry has: with padding from all of them down to about a quarter, or to N."""
+    if not case.padded:
         return [case.seq_kv] * case.batch
+    if ":" in case.mask:
+        missing = case.seq_kv - int(case.mask.partition(":")[2])
+        return [case.seq_kv - missing * b // max(1, case.batch - 1) for b in range(case.batch)]
     return [max(1, case.seq_kv - (3 * case.seq_kv * b) // (4 * case.batch) - (b > 0)) for b in range(case.batch)]
 
 
@@ -47,6 +50,8 @@ def pairs(case: AttentionCase) -> float:
 
 def _span(seq_q: int, seq_kv: int, case: AttentionCase) -> float:
     """Return the pairs of one sequence; causal by the rule that takes away Sq²/2, a window by its rows."""
+    if case.masked:
+        seq_q = min(seq_q, seq_kv)  # earlier queries see nothing
     if case.windowed:
         full = seq_kv - seq_q  # what the first query sees beside itself
         short = max(0, min(seq_q, case.window - full - 1))  # rows that see fewer keys than the window holds
@@ -65,7 +70,7 @@ def visible(case: AttentionCase, b: int, start: int, rows: int, device: Any) -> 
     if case.windowed:
         near = key > at - case.window
         seen = near if seen is None else seen & near
-    if case.mask == "padding":
+    if case.padded:
         seen = (key < lengths(case)[b]).expand(row.shape[0], -1)
     if case.documents:
         ends = torch.tensor(document_bounds(case)[1:], device=device)
@@ -95,7 +100,7 @@ def dense(case: AttentionCase, device: Any) -> Tensor | None:
     if case.mask == "alibi":
         parts = [_biased(case, h, device).to(torch_dtype(case)) for h in range(case.heads)]
         return torch.stack(parts)[None]
-    entries = range(case.batch) if case.mask == "padding" else range(1)
+    entries = range(case.batch) if case.padded else range(1)
     seen = [visible(case, b, 0, case.seq_q, device) for b in entries]
     return None if seen[0] is None else torch.stack([part for part in seen if part is not None])[:, None]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.bench import backends as table
-from autotune.bench import gate, kernels, timing
+from autotune.bench import kernels, timing
 from autotune.bench.attempt import why
 from autotune.bench.ceilings import ceilings
-from autotune.bench.check import Checked, Task, check_case, check_context, judge, quiet_torch
+from autotune.bench.check import Checked, Task, check_case, check_context, held_against_truth, judge, quiet_torch
 from autotune.bench.clocks import Bench, Timed
 from autotune.bench.gate import Verdict
 from autotune.bench.rows import Row
@@ -59,8 +59,8 @@ def time_case(task: Task, checked: Checked, note: Callable[[Row], None]) -> dict
     """Time what passed, check it once more, note a row for each, and return the conditions."""
     timed = _time(task, checked)
     raised = {name: Verdict(checked.verdicts[name].max_error, raised=error) for name, error in timed.raised.items()}
-    left = {name: call for name, call in checked.calls().items() if name not in raised}
-    last = gate.check(task.case, checked.inputs, left, fills=_LAST_FILLS, at=task.at)
+    left = {name: one for name, one in checked.ready.items() if name not in raised}
+    last = held_against_truth(task, checked.inputs, left, _LAST_FILLS)
     judge(task, raised | last, note)
     for name in left:
         if last[name].passed:
@@ -87,8 +87,14 @@ def _row(task: Task, checked: Checked, timed: Timed, name: str) -> Row:
         kernels=() if seen is None else seen.names,
         kernel_ms=None if seen is None else seen.kernel_ms,
         launch_ms=launch_ms,
-        notes=tuple(timed.notes.get(name, ())),
+        notes=(*timed.notes.get(name, ()), *_caution(checked, name)),
     )
+
+
+def _caution(checked: Checked, name: str) -> list[str]:
+    """Return what a backend gets wrong in a form of the case that was not asked for."""
+    wrong = checked.cautions.get(name)
+    return [] if wrong is None else [f"right here, but not in another form: {wrong}"]
 
 
 _timers: dict[str, Callable[[Callable[[], Any]], float]] = {}
@@ -120,7 +126,7 @@ def bench_of(task: Task, checked: Checked) -> Bench:
 
 def _time(task: Task, checked: Checked) -> Timed:
     bench = bench_of(task, checked)
-    timed = bench.run(list(checked.ready), task.by, task.budget_s, task.margin, keep=(table.DEFAULT,))
+    timed = bench.run(list(checked.ready), task.by, task.budget_s, task.margin, keep=(table.DEFAULT,), fixed=task.fixed)
     if task.profile and isinstance(bench.timer, timing.CudaTimer):
         bench.profile([name for name in checked.ready if name not in timed.raised], timed, bench.timer)
     for name, error in timed.raised.items():

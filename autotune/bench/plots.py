@@ -18,7 +18,7 @@ _MOST_LOSS = 0.6  # the end of the bars
 
 
 def write(folder: str | os.PathLike[str], measurements: Sequence[Measurement], margin: float) -> list[Path]:
-    """Write heatmap.png, speedup.png and, where the ceilings are known, roofline.png; return what was written.
+    """Write heatmap.png, speedup.png and roofline.png; return what was written: nothing where nothing was measured.
 
     Raises:
         InvalidStudy: matplotlib is not installed.
@@ -28,13 +28,14 @@ def write(folder: str | os.PathLike[str], measurements: Sequence[Measurement], m
     except ModuleNotFoundError:
         raise InvalidStudy("plots need matplotlib: pip install 'autotune[plot]'") from None
     mpl.use("agg")
-    usable = [one for one in measurements if chosen(one, margin) is not None]
-    if not usable:
+    if not measurements:
         return []
     Path(folder).mkdir(parents=True, exist_ok=True)
-    figures = {"heatmap": _heatmap(usable, margin), "speedup": _speedup(usable, margin)}
-    if any("copy_gbs" in one.conditions for one in usable):
-        figures["roofline"] = _roofline(usable)
+    figures = {
+        "heatmap": _heatmap(measurements, margin),
+        "speedup": _speedup(measurements, margin),
+        "roofline": _roofline(measurements),
+    }
     paths = []
     for name, figure in figures.items():
         paths.append(Path(folder, f"{name}.png"))
@@ -106,10 +107,13 @@ def _roofline(measurements: Sequence[Measurement]) -> Any:
         )
     matmul = max(one.conditions.get("matmul_tflops", 0) for one in measurements)
     copy = max(one.conditions.get("copy_gbs", 0) for one in measurements)
-    low, high = 0.5, 1e4
-    xs = [low * (high / low) ** (i / 100) for i in range(101)]
-    axes.plot(xs, [min(matmul, x * copy / 1000) for x in xs], color="black", lw=1, label="measured ceilings")
     axes.set(xscale="log", yscale="log", xlabel="FLOP per byte that must move", ylabel="TFLOP/s")
-    axes.legend(fontsize=7)
-    axes.set_title(f"matmul {matmul:.0f} TFLOP/s, copy {copy / 1000:.2f} TB/s, both measured", fontsize=9)
+    axes.set_title("no ceilings were measured on this device", fontsize=9)
+    if copy:
+        low, high = 0.5, 1e4
+        xs = [low * (high / low) ** (i / 100) for i in range(101)]
+        axes.plot(xs, [min(matmul, x * copy / 1000) for x in xs], color="black", lw=1, label="measured ceilings")
+        axes.set_title(f"matmul {matmul:.0f} TFLOP/s, copy {copy / 1000:.2f} TB/s, both measured", fontsize=9)
+    if names:
+        axes.legend(fontsize=7)
     return figure

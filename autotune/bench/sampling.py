@@ -105,6 +105,7 @@ def sample_in_rounds(
     samples: int = SAMPLES,
     most: int = MOST_SAMPLES,
     keep: Sequence[str] = (),
+    fixed: bool = False,
     on_round: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sampled:
     """Measure every candidate once a round until each can be told apart or is level, or a next round would overrun.
@@ -112,7 +113,8 @@ def sample_in_rounds(
     ``measure(name)`` returns milliseconds; ``clock()`` returns seconds. Every second round runs backwards: the one
     before a candidate is not always the same, and a steady drift cancels. The first rounds are warm-up and dropped,
     except where the budget ended with few. A candidate that raises leaves the field to the others. Those in ``keep``
-    are dropped last.
+    are dropped last. With ``fixed`` nothing is dropped and only the budget stops it early: a stop that looks at the
+    times would bend the interval of an A/B comparison.
     """
     times: dict[str, list[float]] = {name: [] for name in names}
     raised: dict[str, Exception] = {}
@@ -133,6 +135,8 @@ def sample_in_rounds(
             stopped = "budget"
             break
         last = now
+        if fixed:
+            continue
         active = _without_slow({name: times[name] for name in active}, keep)
         if number + 1 - WARM_UP_ROUNDS >= samples and _settled({name: times[name] for name in active}, margin):
             stopped = "precise"

@@ -11,8 +11,8 @@ from autotune.bench.inputs import Forward, Tensor
 
 
 def needs_mask_tensor(case: AttentionCase) -> bool:
-    """Whether the mask can only be given as a tensor."""
-    return not case.plain
+    """Whether the mask can only be given as a tensor; PyTorch's own class for causal gives NaN to blind queries."""
+    return not case.plain or case.blind
 
 
 def rectangular(case: AttentionCase) -> bool:
@@ -36,6 +36,8 @@ def options(case: AttentionCase, device: Any, *, dense: bool = False) -> dict[st
         found["is_causal"] = True
     if case.heads != case.kv_heads:
         found["enable_gqa"] = True
+    if case.dropout:
+        found["dropout_p"] = case.dropout
     return found
 
 

@@ -106,20 +106,27 @@ def as_text(measurement: Measurement, choice: Choice | None) -> str:
     return "\n".join([*lines, *([] if choice is None else [summary(choice)])])
 
 
+def console() -> Any:
+    """Return where to print: the terminal, or a file, which has no width and where nothing is cut off."""
+    from rich.console import Console
+
+    found = Console(highlight=False)
+    if not found.is_terminal:
+        found.width = max(found.width, 200)
+    return found
+
+
 def print_measurement(measurement: Measurement, choice: Choice | None, problem: str) -> None:
     """Print the table of a shape and what was chosen, or why nothing was."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 200)  # a file has no width: cut nothing off
+    out = console()
     cached = " (kept from an earlier run; --no-cache measures again)" if measurement.from_cache else ""
-    console.print(f"[bold]{measurement.case}[/bold] on {escape(_device(measurement))}{cached}", soft_wrap=True)
+    out.print(f"[bold]{measurement.case}[/bold] on {escape(_device(measurement))}{cached}", soft_wrap=True)
     if measurement.device == "cpu":
-        console.print("[yellow]This is a CPU: CPU figures say nothing about a GPU.[/yellow]", soft_wrap=True)
+        out.print("[yellow]This is a CPU: CPU figures say nothing about a GPU.[/yellow]", soft_wrap=True)
     cells = columns(measurement, choice)
     if cells.get("backend"):
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -127,10 +134,10 @@ def print_measurement(measurement: Measurement, choice: Choice | None, problem: 
             table.add_column(head, justify="left" if head == "backend" else "right", no_wrap=True)
         for line in zip(*cells.values()):
             table.add_row(*line, style="green" if line[0].split(" ")[0] == choice else None)
-        console.print(table)
+        out.print(table)
     for text in footer(measurement, choice):
-        console.print(f"[dim]{escape(text)}[/dim]" if text == FLOP_RULE else escape(text), soft_wrap=True)
-    console.print(f"[bold]{escape(summary(choice) if choice is not None else problem)}[/bold]", soft_wrap=True)
+        out.print(f"[dim]{escape(text)}[/dim]" if text == FLOP_RULE else escape(text), soft_wrap=True)
+    out.print(f"[bold]{escape(summary(choice) if choice is not None else problem)}[/bold]", soft_wrap=True)
 
 
 def _device(measurement: Measurement) -> str:

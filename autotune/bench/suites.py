@@ -52,7 +52,7 @@ def suite(name: str, dtype: str = "bf16") -> list[AttentionCase]:
     if name == "decode":
         return [_case(shape, dtype, False, "fwd") for shape in _DECODE]
     raise InvalidInput(
-        f"--suite must be one of {', '.join(SUITES)}, got {name!r}; {nearest(name, list(SUITES))}".rstrip("; ")
+        f"a suite must be one of {', '.join(SUITES)}, got {name!r}; {nearest(name, list(SUITES))}".rstrip("; ")
     )
 
 

@@ -29,6 +29,8 @@ _CASE = (
     "window",
     "mask",
     "direction",
+    "dropout",
+    "layout",
 )
 _FIGURES = ("median_ms", "p20_ms", "p80_ms", "samples", "eager_ms", "graph_ms", "kernel_ms", "first_call_s")
 _CONDITIONS = ("matmul_tflops", "copy_gbs", "sm_clock_mhz", "power_w", "temperature_c", "throttle")

@@ -61,6 +61,7 @@ def _measure(request: dict[str, Any], events: TextIO) -> dict[str, Any]:
         margin=request["margin"],
         by=request["by"],
         profile=request["profile"],
+        fixed=request.get("fixed", False),
         say=_teller(events, "say"),
         at=_teller(events, "at"),
         done=lambda row: _send(events, {"row": row.to_json()}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 
 from autotune.cli.command import say_notes
 from autotune.cli.coverage import print_coverage
@@ -57,4 +58,14 @@ def describe(store: StudyDir, plan: Plan, *, dry_run: bool = False) -> str:
         f"{study['mode']} {study['metric']}; {plan.written} configs new or changed, {plan.done} trials "
         f"done already, {plan.pending_batches} of {len(plan.batches)} jobs to run"
     )
+    if "round_sizes" in study:
+        line += (
+            f"\n{study['rounds']} rounds of {_sizes(study['round_sizes'])} trials, each proposed from the ones before"
+        )
     return f"{line}\nthe study that was there is in {plan.archived}" if plan.archived else line
+
+
+def _sizes(sizes: list[int]) -> str:
+    """Return ``8, 8, 4``, or for many equal ones ``15 x 8, 4``."""
+    runs = [(size, len(list(group))) for size, group in itertools.groupby(sizes)]
+    return ", ".join(f"{count} x {size}" if count > 3 else ", ".join([str(size)] * count) for size, count in runs)

@@ -162,3 +162,170 @@ class WrongBeside(Right):
     def prepare(self, case, inputs):
         call = sdpa_call(case, inputs)
         return lambda: {name: value * (float("nan") if case.seq_kv == 704 else 1) for name, value in call().items()}
+
+
+class WrongAt129(Right):
+    """Right on every length but the one that is 1 past a multiple of 128."""
+
+    def prepare(self, case, inputs):
+        call = sdpa_call(case, inputs)
+        return lambda: {name: value * (1.5 if case.seq_kv == 129 else 1) for name, value in call().items()}
+
+
+class WrongAt255(Right):
+    """Right on every length but the one that is 127 past a multiple of 128."""
+
+    def prepare(self, case, inputs):
+        call = sdpa_call(case, inputs)
+        return lambda: {name: value * (1.5 if case.seq_kv == 255 else 1) for name, value in call().items()}
+
+
+class Overflow(Right):
+    """Gives infinity for a logit above 60, as a softmax that does not take its maximum off."""
+
+    def prepare(self, case, inputs):
+        call = sdpa_call(case, inputs)
+
+        def spoiled():
+            outputs = call()
+            q, k = inputs.q.detach().float(), inputs.k.detach().float()
+            if float((q @ k.mT).max()) / case.d_k**0.5 > 60:
+                outputs["out"] = outputs["out"] * float("inf")
+            return outputs
+
+        return spoiled
+
+
+class FirstKeyWins(Right):
+    """Gives the first of several equal keys all of their weight."""
+
+    def prepare(self, case, inputs):
+        call = sdpa_call(case, inputs)
+
+        def spoiled():
+            outputs = call()
+            if bool((inputs.k.detach() == inputs.k.detach()[:, :, :1]).all()):
+                outputs["out"] = inputs.v.detach()[:, :, :1].expand_as(outputs["out"])
+            return outputs
+
+        return spoiled
+
+
+class TopLeftCausal(Right):
+    """Aligns causal to the first query and the first key, which is the same on squares."""
+
+    def prepare(self, case, inputs):
+        from torch.nn.functional import scaled_dot_product_attention
+
+        return in_direction(case, inputs, lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=case.masked))
+
+
+class NanWhereBlind(Right):
+    """Gives NaN to queries that see no key, as a softmax over minus infinity does."""
+
+    spoils = "out"
+
+    def prepare(self, case, inputs):
+        from autotune.bench import masks
+
+        call = sdpa_call(case, inputs)
+        seen = masks.dense(case, "cpu")
+
+        def spoiled():
+            outputs = call()
+            if seen is not None and self.spoils in outputs:
+                blind = ~seen.any(-1, keepdim=True)
+                outputs[self.spoils] = outputs[self.spoils].masked_fill(blind, float("nan"))
+            return outputs
+
+        return spoiled
+
+
+class NanGradientWhereBlind(NanWhereBlind):
+    """Gives zeros to queries that see no key, and NaN to their gradient."""
+
+    spoils = "dq"
+
+
+class Dropping(Right):
+    """Dropout by the textbook; the ones below change one thing."""
+
+    def keep(self, shape, share):
+        import torch
+
+        return torch.rand(shape) >= share
+
+    def backward_keep(self, forward_keep, share):
+        return forward_keep
+
+    def scale(self, share):
+        return 1 / (1 - share)
+
+    def prepare(self, case, inputs):
+        def forward(q, k, v):
+            weights = (q.float() @ k.float().mT / case.d_k**0.5).softmax(-1)
+            keep = self.keep(weights.shape, case.dropout)
+            one = (weights * keep * self.scale(case.dropout)) @ v.float()
+            other = (weights * self.backward_keep(keep, case.dropout) * self.scale(case.dropout)) @ v.float()
+            return (other + (one - other).detach()).to(q.dtype)
+
+        return in_direction(case, inputs, forward)
+
+
+class DropsNothing(Dropping):
+    """Takes no notice of it."""
+
+    def keep(self, shape, share):
+        import torch
+
+        return torch.ones(shape)
+
+    def scale(self, share):
+        return 1.0
+
+
+class DropsHalfAsMuch(Dropping):
+    """Drops the wrong share."""
+
+    def keep(self, shape, share):
+        import torch
+
+        return torch.rand(shape) >= share / 2
+
+
+class DropsTheSame(Dropping):
+    """Drops the same weights at every call."""
+
+    def keep(self, shape, share):
+        import torch
+
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0)) >= share
+
+
+class ScalesNothing(Dropping):
+    """Leaves out the factor that makes up for what was dropped."""
+
+    def scale(self, share):
+        return 1.0
+
+
+class OtherMaskBackwards(Dropping):
+    """Drops other weights in the backward pass."""
+
+    def backward_keep(self, forward_keep, share):
+        return self.keep(forward_keep.shape, share)
+
+
+class Sleepy(Right):
+    """Right, and a tenth of a second late."""
+
+    def prepare(self, case, inputs):
+        import time
+
+        call = sdpa_call(case, inputs)
+
+        def slept():
+            time.sleep(0.1)
+            return call()
+
+        return slept

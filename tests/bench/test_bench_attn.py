@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -231,6 +232,12 @@ def test_tables_of_what_was_measured(torch, bench_attn, capsys, tmp_path):
         assert len(lines) == 1 + 2 * (number + 1)
     best = json.loads((tmp_path / "attn_best.json").read_bytes())
     assert [case["choice"] for case in best["cases"]] == ["torch", "torch"]
+    pytest.importorskip("matplotlib", reason="plots need matplotlib: pip install 'autotune[plot]'")
+    assert bench_attn("--aggregate", str(tmp_path), "--plots", str(tmp_path / "attn")) == 0
+    pictures = {path.name: path.read_bytes()[:4] for path in (tmp_path / "attn").glob("*.png")}
+    assert pictures == dict.fromkeys(("heatmap.png", "speedup.png", "roofline.png"), b"\x89PNG")
+    rule = Path(__file__).parents[2].joinpath("workflow", "rules", "attention.smk").read_text()
+    assert {name for name in pictures if f"/attn/{name}" in rule} == set(pictures)
     with pytest.raises(InvalidInput, match="must hold planned shapes"):
         bench_attn("--aggregate", str(tmp_path / "nowhere"))
 

@@ -23,6 +23,9 @@ SHAPES = {
     "window": {"seq_q": 65, "causal": True, "window": 20},
     "window in a rectangle": {"seq_q": 33, "seq_kv": 80, "causal": True, "window": 20},
     "values of another size": {"seq_q": 40, "d_v": 16},
+    "heads one after another": {"seq_q": 40, "causal": True, "layout": "bhsd"},
+    "more queries than keys": {"seq_q": 60, "seq_kv": 40, "causal": True},
+    "nothing to see for some": {"seq_q": 40, "batch": 3, "mask": "padding:0"},
     "padding": {"seq_q": 48, "batch": 3, "mask": "padding"},
     "alibi": {"seq_q": 48, "heads": 4, "kv_heads": 2, "causal": True, "mask": "alibi"},
     "documents": {"seq_q": 60, "batch": 2, "causal": True, "mask": "documents:3"},
@@ -149,7 +152,7 @@ def test_every_way_to_go_wrong_is_a_row(make_case, planted):
     assert by_name["Crash"].reason == "its process was killed by SIGSEGV"
     assert by_name["FailsAtSize"].reason == "no kernel image for this size"
     assert by_name["WrongDtype"].reason == "out must be bf16, got torch.float32 (inputs: random)"
-    assert by_name["WrongBeside"].reason.startswith("at the length 704 beside it: out has")
+    assert by_name["WrongBeside"].reason.startswith("beside it, at B1 H2 S704 D32 bf16 fwd: out has")
     assert by_name["WrongBeside"].times_ms  # what it would gain is known, and it is never chosen
     assert by_name["torch"].samples > 0
     assert conditions["stopped"] in ("budget", "precise", "samples")

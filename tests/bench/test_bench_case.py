@@ -19,10 +19,14 @@ from autotune.errors import InvalidInput
         ({"dtype": "int8"}, "dtype must be one of bf16, fp16, fp32, got 'int8'"),
         ({"direction": "back"}, "direction must be one of fwd, bwd, fwd[+]bwd, got 'back'"),
         ({"window": 5}, "the case must be causal as well"),
-        ({"mask": "documents:65"}, "mask must be one of none, padding, alibi, documents:<number>"),
+        (
+            {"mask": "documents:65"},
+            "mask must be one of none, padding, padding:<least keys>, alibi, documents:<number>",
+        ),
         ({"mask": "documents:2", "seq_kv": 65}, "documents are packed along one sequence"),
         ({"mask": "padding", "causal": True}, "padding is for cases that are not causal"),
-        ({"causal": True, "seq_q": 9, "seq_kv": 8}, "seq_kv of at least seq_q, got 8 and 9"),
+        ({"mask": "padding:65"}, "mask must be one of none"),
+        ({"layout": "sbhd"}, "layout must be one of bshd, bhsd, got 'sbhd'"),
     ],
 )
 def test_an_impossible_case_is_refused_in_a_sentence(make_case, changes, words):
@@ -41,6 +45,8 @@ def test_flops_follow_the_flash_attention_rule(make_case):
     # A window of 16: the first 15 queries see 1 to 15 keys, the other 49 see 16.
     assert make_case(causal=True, window=16, d_k=1).flops() == 2 * 2 * 2 * (15 * 16 / 2 + 49 * 16)
     assert make_case(mask="documents:4").flops() < make_case().flops() / 2
+    # More queries than keys: the first ones see nothing.
+    assert make_case(causal=True, seq_q=80, seq_kv=64).flops() == make_case(causal=True).flops()
     # Decoding: the one query sees every key, causal or not.
     assert make_case(seq_q=1, seq_kv=512, causal=True).flops() == make_case(seq_q=1, seq_kv=512).flops()
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from autotune.algorithms import BUILTIN, Searcher, load_searcher
+from autotune.files import canonical
+from autotune.history import Observation
 from autotune.spaces import Params, SearchSpace
 from autotune.testing import SearcherContract
+
+EPOCHS = {"fidelity": {"name": "epochs", "min": 1, "max": 9, "eta": 3}}
+OPTIONS = {"sha": EPOCHS, "hyperband": EPOCHS}
 
 
 def contract_for(name: str) -> type[SearcherContract]:
     def make_searcher(self: SearcherContract) -> Searcher:
-        return load_searcher(name)
+        return load_searcher(name, OPTIONS.get(name))
 
     return type(f"Test_{name}", (SearcherContract,), {"make_searcher": make_searcher, "__module__": __name__})
 
@@ -36,9 +42,9 @@ class Halton:
         self.seed = seed
 
     def suggestions(self, space: SearchSpace, max_trials: int) -> Iterator[Params]:
-        bases = (2, 3, 5, 7, 11, 13)
-        for index in range(self.seed, self.seed + max_trials):
-            yield space.from_unit([radical_inverse(index, bases[axis]) for axis in range(len(space))])
+        bases = (2, 3, 5, 7, 11, 13)[: len(space)]
+        points = ([radical_inverse(index, base) for base in bases] for index in itertools.count(self.seed))
+        return itertools.islice(space.feasible(points), max_trials)
 
 
 def radical_inverse(index: int, base: int) -> float:
@@ -146,6 +152,65 @@ class UnstablePrefix(Wrong):
         return iter(list(self.inner.suggestions(space, max_trials))[::-1])
 
 
+class Learner(Wrong):
+    """Proposes random points that are news; each subclass breaks one thing."""
+
+    def reset(self, space: SearchSpace, seed: int) -> None:
+        super().reset(space, seed)
+        self.space, self.seed = space, seed
+
+    def propose(self, history: Sequence[Observation], n: int) -> list[Params]:
+        known = {canonical(item.params) for item in history}
+        chosen: dict[str, Params] = {}
+        for params in self.points(len(history)):
+            if canonical(params) not in known and len(chosen) < n:
+                chosen[canonical(params)] = params
+        return list(chosen.values())
+
+    def points(self, known: int) -> list[Params]:
+        return self.space.sample(random.Random(self.seed + known), 2000)
+
+
+class GoodLearnerContract(SearcherContract):
+    def make_searcher(self) -> Searcher:
+        return Learner()
+
+
+class Remembers(Learner):
+    calls = 0
+
+    def points(self, known: int) -> list[Params]:
+        self.calls += 1
+        return super().points(known + self.calls)
+
+
+class RepeatsItself(Learner):
+    def propose(self, history: Sequence[Observation], n: int) -> list[Params]:
+        return super().propose(history, 1) * n
+
+
+class RepeatsTheHistory(Learner):
+    def propose(self, history: Sequence[Observation], n: int) -> list[Params]:
+        return ([item.params for item in history] + super().propose(history, n))[:n]
+
+
+class RunsOut(Learner):
+    def propose(self, history: Sequence[Observation], n: int) -> list[Params]:
+        return super().propose(history, n - 1)
+
+
+class ForgetsConditions(Learner):
+    def points(self, known: int) -> list[Params]:
+        draw = random.Random(known).random
+        return [{name: p.from_unit(draw()) for name, p in self.space.parameters.items()} for _ in range(100)]
+
+
+class NeedsValues(Learner):
+    def propose(self, history: Sequence[Observation], n: int) -> list[Params]:
+        sorted(history, key=lambda item: item.values[0])  # type: ignore[index]
+        return super().propose(history, n)
+
+
 class NumpyScalarsContract(SearcherContract):
     def make_searcher(self) -> Searcher:
         return NumpyScalars()
@@ -173,6 +238,11 @@ IN_PROCESS = [
     (IgnoresSeed, "test_another_seed_gives_another_list", "must give different lists"),
     (ClaimsNoSeed, "test_another_seed_gives_another_list", "same list for every seed"),
     (IgnoresReset, "test_reset_starts_again", "second reset"),
+    (Remembers, "test_proposals_depend_on_space_seed_and_history_alone", "proposals before and after another history"),
+    (RepeatsItself, "test_proposals_are_new_points_of_the_space", "proposal 1 must be new"),
+    (RepeatsTheHistory, "test_proposals_are_new_points_of_the_space", "9 trials known: proposal 0 must be new"),
+    (RunsOut, "test_proposals_are_new_points_of_the_space", "a round of 4 must have 4 proposals, got 3"),
+    (ForgetsConditions, "test_proposals_are_new_whatever_came_of_the_trials", "have exactly the active parameters"),
     (UnstablePrefix, "test_prefix_is_stable_where_it_says_so", "the first 1 of 24"),
 ]
 
@@ -203,6 +273,19 @@ def test_the_contract_catches(searcher: type[Wrong], test: str, message: str) ->
 def test_the_contract_catches_what_only_another_process_shows(contract: type[SearcherContract]) -> None:
     failed = failures(contract())
     assert failed == {"test_same_seed_gives_the_same_in_another_process"}
+
+
+def test_what_crashes_on_a_failed_trial_is_caught() -> None:
+    class Contract(SearcherContract):
+        def make_searcher(self) -> Searcher:
+            return NeedsValues()
+
+    with pytest.raises(TypeError):
+        Contract().test_proposals_are_new_points_of_the_space()
+
+
+def test_a_searcher_that_learns_passes() -> None:
+    assert failures(GoodLearnerContract()) == set()
 
 
 def test_one_fault_fails_only_its_own_test() -> None:

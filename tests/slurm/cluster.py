@@ -3,7 +3,8 @@
     python tests/slurm/cluster.py --nodes 4        # a shell in which sbatch, squeue, ... belong to the cluster
 
 Needs the programs of Debian's packages slurm-wlm and munge; runs as root, or as any user for that user alone. A GPU is
-a link to /dev/null: SLURM counts it, hands it out and sets CUDA_VISIBLE_DEVICES. No accounting database.
+a link to /dev/null: SLURM counts it, hands it out and sets CUDA_VISIBLE_DEVICES. ``--accounting`` brings up an
+accounting database too (accounting.py beside this file, packages slurmdbd and mariadb-server).
 
 Every daemon is a child of this process, in the foreground and in a session of its own, and dies with it. Nothing else
 is ended than these, and what the cluster's own jobs left behind (their environment names the cluster's configuration).
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import getpass
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -23,8 +25,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import accounting
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "setpriv")
 COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo", "sacctmgr", "sshare")
@@ -73,7 +79,7 @@ UnkillableStepTimeout=20
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+{accounting}
 GresTypes=gpu
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
@@ -81,9 +87,10 @@ PartitionName=short Nodes=ALL MaxTime=5 DefaultTime=1 State=UP
 """
 
 
-def missing_programs() -> list[str]:
-    """Return the programs that this machine lacks for a cluster."""
-    return [name for name in PROGRAMS if shutil.which(name, path=_SEARCH) is None]
+def missing_programs(*, accounting_too: bool = False) -> list[str]:
+    """Return the programs that this machine lacks for a cluster, or for one with an accounting database."""
+    wanted = PROGRAMS + (accounting.PROGRAMS if accounting_too else ())
+    return [name for name in wanted if shutil.which(name, path=_SEARCH) is None]
 
 
 def free_ports(count: int) -> list[int]:
@@ -113,12 +120,23 @@ class Cluster:
         mem_mb: memory of a node.
         gpus: fake GPUs of a node.
         kill_wait_s: seconds between SIGTERM and SIGKILL for a job whose time is up.
+        accounting: whether there is an accounting database.
     """
 
-    def __init__(self, nodes: int = 4, cpus: int = 4, mem_mb: int = 8000, gpus: int = 2, kill_wait_s: int = 15) -> None:
+    def __init__(
+        self,
+        nodes: int = 4,
+        cpus: int = 4,
+        mem_mb: int = 8000,
+        gpus: int = 2,
+        *,
+        kill_wait_s: int = 15,
+        accounting: bool = False,
+    ) -> None:
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
         self._shape = (cpus, mem_mb, gpus)
         self._kill_wait_s = kill_wait_s
+        self._has_accounting = accounting
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         # Short: a socket's name has 108 characters at most.
         self.root = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
@@ -148,6 +166,8 @@ class Cluster:
             *(f"--log-file={self.root}/log/munged.log", f"--pid-file={run}/munged.pid", f"--seed-file={run}/seed"),
         )
         wait_until((run / "munge.sock").exists, 10, "munged makes its socket")
+        if self._has_accounting:
+            self._start_accounting()
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
@@ -157,7 +177,7 @@ class Cluster:
         """End all jobs and daemons, and remove the folder."""
         if self._is_up("slurmctld"):
             self.cancel_all()
-        for name in [*self.nodes, "slurmctld", "munged"]:
+        for name in [*self.nodes, "slurmctld", "slurmdbd", "mariadbd", "munged"]:
             self._end(name, signal.SIGTERM)
         self._end_leftovers()
         shutil.rmtree(self.root, ignore_errors=True)
@@ -201,12 +221,14 @@ class Cluster:
             wait_until(lambda: not self.active(), 20, "no job is left")
 
     def mend(self) -> None:
-        """Start what is down."""
+        """Start what is down, and undo what a test has set."""
         if not self._is_up("slurmctld"):
             self.start_controller()
         for node in self.nodes:
             if not self._is_up(node):
                 self.start_node(node)
+        if "MinJobAge=300" not in self._conf.read_text():
+            self.forget_ended_jobs(after_s=300)
 
     def start_controller(self) -> None:
         """Start slurmctld, and wait until it answers."""
@@ -226,6 +248,23 @@ class Cluster:
         self._end(node, signal.SIGKILL)
         if processes:
             self._end_leftovers(f"SLURMD_NODENAME={node}")
+
+    def forget_ended_jobs(self, after_s: int) -> None:
+        """Let squeue know a job for so long after its end."""
+        text = re.sub(r"^MinJobAge=.*$", f"MinJobAge={after_s}", self._conf.read_text(), flags=re.MULTILINE)
+        self._conf.write_text(text)
+        self.run("scontrol", "reconfigure")
+
+    def stop_snakemake(self, job: str) -> None:
+        """Stop (SIGSTOP) the Snakemake processes inside a job; what they have started goes on."""
+        for entry, words in self._processes():
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            if f"SLURM_JOB_ID={job}" in words and command[1:3] == [b"-m", b"snakemake"]:
+                os.kill(int(entry.name), signal.SIGSTOP)
+
+    def kill_processes(self, job: str) -> None:
+        """Kill all that a job runs."""
+        self._end_leftovers(f"SLURM_JOB_ID={job}")
 
     def drain(self, node: str) -> None:
         """Let a node take no new jobs."""
@@ -257,7 +296,9 @@ class Cluster:
             for node, port in zip(self.nodes, ports)
         ]
         values = {"host": host, "user": getpass.getuser(), "root": self.root, "ctld_port": ctld_port}
-        values |= {"nodes": "\n".join(nodes), "kill_wait_s": self._kill_wait_s}
+        values |= {"nodes": "\n".join(nodes), "kill_wait_s": self._kill_wait_s, "accounting": accounting.NONE}
+        if self._has_accounting:
+            values["accounting"] = accounting.configure(self.root, getpass.getuser(), *free_ports(2))
         self._conf.write_text(CONFIG.format(**values))
         for command in COMMANDS:
             self._wrap(command)
@@ -283,6 +324,22 @@ class Cluster:
                 start_new_session=True,
             )
 
+    def _start_accounting(self) -> None:
+        """Start MariaDB and slurmdbd, and make this cluster and this user known to them."""
+        accounting.install(self.root, getpass.getuser())
+        self._spawn("mariadbd", *accounting.mariadbd_arguments(self.root, getpass.getuser()))
+        wait_until(lambda: accounting.prepare(self.root), 30, f"MariaDB answers; see {self.root}/log")
+        self._spawn("slurmdbd", "-D")
+        wait_until(lambda: self._succeeds("sacctmgr", "--noheader", "list", "cluster"), 30, "slurmdbd answers")
+        for words in (("cluster", "lab"), ("account", "lab"), ("user", getpass.getuser(), "account=lab")):
+            self.run("sacctmgr", "--immediate", "--quiet", "add", *words)
+
+    def _succeeds(self, *command: str) -> bool:
+        with contextlib.suppress(subprocess.SubprocessError):
+            self.run(*command, timeout_s=5)
+            return True
+        return False
+
     def _is_up(self, name: str) -> bool:
         return name in self._daemons and self._daemons[name].poll() is None
 
@@ -303,16 +360,21 @@ class Cluster:
             daemon.kill()
             daemon.wait()
 
-    def _end_leftovers(self, also: str | None = None) -> None:
-        """Kill what this cluster's jobs left running (those of one node, if it is named), all at the same moment."""
-        wanted = {f"SLURM_CONF={self._conf}"} | ({also} if also else set())
-        found = []
+    def _processes(self) -> Iterator[tuple[Path, set[str]]]:
+        """Yield /proc/PID and environment of each process whose environment names this cluster's configuration."""
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    words = set((entry / "environ").read_bytes().decode(errors="replace").split("\0"))
+                    if f"SLURM_CONF={self._conf}" in words:
+                        yield entry, words
+
+    def _end_leftovers(self, also: str | None = None) -> None:
+        """Kill what this cluster's jobs run (or only what has this in its environment), all at the same moment."""
+        found = []
+        for entry, words in self._processes():
             with contextlib.suppress(OSError):
-                words = set((entry / "environ").read_bytes().decode(errors="replace").split("\0"))
-                if wanted <= words or (also and f"SLURM_CONF={self._conf}" in words and _is_step_of(entry, also)):
+                if also is None or also in words or _is_step_of(entry, also):
                     found.append(int(entry.name))
         for number in (signal.SIGSTOP, signal.SIGKILL):  # none may tell SLURM how another one ended
             for pid in found:
@@ -337,13 +399,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("nodes", 4), ("cpus", 4), ("mem-mb", 8000), ("gpus", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--accounting", action="store_true", help="with slurmdbd and MariaDB")
     parser.add_argument("command", nargs="*", help="run this instead of a shell")
     args = parser.parse_args()
-    if missing := missing_programs():
-        print(f"this machine lacks {', '.join(missing)}: apt-get install slurm-wlm munge", file=sys.stderr)
+    if missing := missing_programs(accounting_too=args.accounting):
+        packages = "slurm-wlm munge" + (" slurmdbd mariadb-server" if args.accounting else "")
+        print(f"this machine lacks {', '.join(missing)}: apt-get install {packages}", file=sys.stderr)
         return 2
     started = time.monotonic()
-    with Cluster(args.nodes, args.cpus, args.mem_mb, args.gpus) as cluster:
+    with Cluster(args.nodes, args.cpus, args.mem_mb, args.gpus, accounting=args.accounting) as cluster:
         print(f"{len(cluster.nodes)} nodes after {time.monotonic() - started:.2f} s in {cluster.root}", file=sys.stderr)
         settings = cluster.environment()
         path = os.pathsep.join([settings["PATH"], os.environ.get("PATH", os.defpath)])

@@ -24,6 +24,9 @@ sys.path.insert(0, str(HERE))
 
 from cluster import Cluster, missing_programs, wait_until  # noqa: E402  beside this file
 
+# Behind a shell's `&` SIGINT is ignored, and what is started here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Notes in executions.txt when a trial begins and ends, where, and on which GPU; what happens between is the test's.
 OBJECTIVE = """\
 import os, signal, sys, time
@@ -111,7 +114,7 @@ class Lab:
         return self.finish(process, timeout_s)
 
     def start(self, *command: str, quick: bool = True) -> subprocess.Popen[bytes]:
-        """Start a command line; SIGINT is not ignored, as it would be behind a shell's ``&``."""
+        """Start a command line."""
         log = open(self.folder / "terminal.txt", "wb")  # noqa: SIM115  # the process has it for longer
         with log:
             process = subprocess.Popen(
@@ -164,10 +167,10 @@ class Lab:
         """Let trials go on that wait for this file."""
         (self.folder / name).touch()
 
-    def wait(self, condition: Callable[[], object], what: str, timeout_s: float = 90) -> None:
+    def wait(self, condition: Callable[[], object], what: str, timeout_s: float = 90, every_s: float = 0.1) -> None:
         """Wait until the condition holds; fail with what was printed if it does not."""
         try:
-            wait_until(condition, timeout_s, what, every_s=0.1)
+            wait_until(condition, timeout_s, what, every_s)
         except RuntimeError as error:
             logs = [f"{path.name}: {path.read_text()[-500:]}" for path in self.folder.glob(".autotune/logs/0*.log")]
             found = [f"executions {self.executions()}", *logs]

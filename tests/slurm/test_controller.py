@@ -88,6 +88,7 @@ def test_killed_snakemake_is_started_again_when_its_jobs_are_done(lab: Any) -> N
     lab.go()
     assert lab.finish(study).returncode == 0, lab.terminal()
     assert "Snakemake was killed by SIGKILL" in lab.terminal()
+    assert "starting Snakemake again; 2 jobs (2 running) of the one before go on" in lab.terminal()
     assert lab.executions() == ONCE
     assert len(lab.submissions()) == 2
 
@@ -101,6 +102,32 @@ def test_snakemake_that_has_forgotten_its_jobs_is_ended_and_resumed(lab: Any) ->
     assert lab.executions() == ONCE
     assert len(lab.submissions()) == 2
     assert all_done(lab)
+
+
+@pytest.mark.slow
+def test_lost_job_runs_again_while_the_others_go_on(lab: Any) -> None:
+    lab.write("if number % 2: wait_for(f'go{number}')")
+    study = lab.start(*lab.study())
+    lab.wait_for_running(4)
+    lost, other = (job["id"] for job in sorted(lab.cluster.active(), key=lambda job: job["comment"]))
+    (pid,) = snakemakes(lab)
+    os.kill(pid, signal.SIGSTOP)  # SLURM forgets a job between two looks at the queue
+    lab.cluster.forget_ended_jobs(after_s=5)
+    lab.cluster.run("scancel", lost)
+    lab.wait(lambda: lost not in {job["id"] for job in lab.cluster.jobs()}, "SLURM has forgotten the job", every_s=1)
+    os.kill(pid, signal.SIGCONT)
+
+    lab.wait(lambda: lab.executions()[1] == 2, "the lost job's trial runs again", every_s=1)
+    assert f"waits for SLURM job {lost}, but SLURM does not know it any more" in lab.terminal()
+    assert "starting Snakemake again; 1 job (1 running) of the one before go on" in lab.terminal()
+    assert other in {job["id"] for job in lab.cluster.active()}
+    lab.go("go1")
+    lab.wait(lambda: "1 job (1 running) of an earlier run in the queue: waiting" in lab.terminal(), "one is left")
+    lab.go("go3")
+    assert lab.finish(study).returncode == 0, lab.terminal()
+    assert all_done(lab)
+    assert lab.executions() == {0: 1, 1: 2, 2: 1, 3: 1}
+    assert len(lab.submissions()) == 3
 
 
 def test_status_and_cancel(lab: Any) -> None:

@@ -197,6 +197,31 @@ def test_slurm_controller_away_for_a_minute(lab: Any) -> None:
     assert lab.executions() == dict.fromkeys(range(4), 1)
 
 
+def test_jobs_killed_in_the_midst_of_writing_run_again(lab: Any) -> None:
+    # Only `rerun-incomplete` in the profile lets Snakemake run what an earlier one has left half finished.
+    lab.write(HOLD)
+    assert lab.run("autotune", "plan", "study.yaml").returncode == 0
+    first = lab.start(*lab.snakemake())
+    lab.wait_for_running(4)
+    first.kill()
+    first.wait()
+    jobs = [job["id"] for job in lab.cluster.active()]
+    for job in jobs:
+        lab.cluster.stop_snakemake(job)  # which would look at the output and sign it
+    lab.go()
+    outputs = lab.folder / ".autotune" / "batches"
+    lab.wait(lambda: len(list(outputs.glob("0*.json"))) == 2, "both jobs have written their output")
+    for job in jobs:
+        lab.cluster.kill_processes(job)
+    lab.cluster.run("scancel", *jobs)  # SLURM takes it for the node's failure and would run them again
+    lab.wait(lambda: not lab.cluster.active(), "the jobs are dead")
+    assert len(list(outputs.glob("0*.json"))) == 2
+
+    assert lab.run(*lab.snakemake()).returncode == 0, lab.terminal()
+    assert all_done(lab)
+    assert lab.executions() == dict.fromkeys(range(4), 1)
+
+
 @pytest.mark.parametrize(
     "number",
     [

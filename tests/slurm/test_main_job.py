@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,47 @@ def test_trial_on_two_nodes_is_one_allocation_and_one_execution(lab: Any) -> Non
     for option in ("--nodes=2", "--ntasks=2", "--cpus-per-task=2", "--mem 600", "--gres=gpu:2"):
         assert option in call, call
     assert sorted((lab.folder / "spread.txt").read_text().splitlines()) == ["node1 0,1", "node2 0,1"]
+
+
+def test_torchrun_on_two_nodes_is_one_group_of_processes(lab: Any) -> None:
+    pytest.importorskip("torch", reason="needs torch; `make test-slurm` installs it")
+    lab.write(
+        max_trials=1,
+        trials_per_job=1,
+        launcher="torchrun",
+        resources={"nodes": 2, "cpus": 4, "mem_mb": 8000},
+    )
+    (lab.folder / "objective.py").write_text(
+        textwrap.dedent(
+            """
+            import json, os
+            from pathlib import Path
+            import torch
+            import torch.distributed as dist
+
+
+            def objective(params, trial):
+                dist.init_process_group("gloo")
+                rank, size = dist.get_rank(), dist.get_world_size()
+                ranks = torch.tensor([float(rank)])
+                dist.all_reduce(ranks)
+                words = {"rank": rank, "size": size, "sum": ranks.item(), "node": os.environ["SLURMD_NODENAME"]}
+                (Path(__file__).parent / f"rank{rank}.json").write_text(json.dumps(words))
+                dist.barrier()
+                dist.destroy_process_group()
+                return ranks.item()
+            """
+        )
+    )
+    study = lab.start(*lab.study("--retries", "0"))
+    lab.wait(lab.cluster.active, "a job is submitted")
+    shown = lab.cluster.run("scontrol", "show", "job", lab.cluster.active()[0]["id"])
+    assert "NumNodes=2" in shown, shown
+    assert lab.finish(study).returncode == 0, lab.terminal()
+    ranks = [json.loads(path.read_text()) for path in sorted(lab.folder.glob("rank*.json"))]
+    assert [rank["rank"] for rank in ranks] == [0, 1, 2, 3]
+    assert {(rank["size"], rank["sum"]) for rank in ranks} == {(4, 6.0)}
+    nodes = [rank["node"] for rank in ranks]
+    assert sorted(map(nodes.count, set(nodes))) == [2, 2], nodes
+    assert len(lab.submissions()) == 1
+    assert rows(lab.folder / ".autotune" / "trials.csv")[0]["metrics.loss"] == "6.0"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autotune.config import StudyConfig, described, json_schema, kinds
 from autotune.errors import InvalidStudy
-from autotune.options import Number, OneOf, Table, Text
+from autotune.options import Number, OneOf, OneOrMore, Table, Text, YesNo
 from autotune.study_file import load_config
 
 
@@ -61,7 +61,8 @@ def test_numbers_may_be_whole_floats_and_words() -> None:
     | st.dictionaries(st.text(), st.text())
 )
 def test_a_kind_accepts_or_refuses_and_does_nothing_else(value: object) -> None:
-    for kind in (Text(), Number(), Number(whole=True), OneOf(("a", "b")), Table(), Table((("a", Number()),))):
+    plain = (Text(), Number(), Number(whole=True), OneOf(("a", "b")), YesNo(), OneOrMore(Number()), OneOrMore(Text()))
+    for kind in (*plain, Table(), Table((("a", Number()),))):
         checked = answer(lambda kind=kind: kind.check(value, "here"))
         if isinstance(checked, InvalidStudy):
             assert str(checked).startswith("here")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from autotune.algorithms.random import RandomSearch
 from autotune.config import StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged
 from autotune.history import Observation
@@ -16,6 +17,7 @@ from autotune.records import Outcome, Result
 from autotune.rounds import plan_round, settled, trials_of
 from autotune.spaces import Choice, IntRange, Params, SearchSpace, Uniform
 from autotune.storage import StudyDir
+from autotune.study import Study
 
 SPACE = SearchSpace({"x": Uniform(0.0, 1.0), "kind": Choice(["a", "b"])})
 
@@ -196,3 +198,13 @@ def test_results_of_a_study_that_was_set_aside_are_taken_over_round_by_round(tmp
             settle(tmp_path, range(4, 8))
     study = store.read_study()
     assert all(settled(store, study, number) is not None for number in [*trials_of(study, 0), *trials_of(study, 1)])
+
+
+def test_enqueue_puts_a_point_first(tmp_path: Path) -> None:
+    study = Study(StudyConfig(max_trials=3, log_dir=str(tmp_path)), SPACE, RandomSearch(seed=3))
+    study.enqueue({"x": 0.25, "kind": "b"})
+    study.enqueue({"x": 0.5, "kind": "a"})
+    seen: list[Params] = []
+    study.optimize(lambda params, trial: seen.append(params) or params["x"])
+    assert seen[:2] == [{"x": 0.25, "kind": "b"}, {"x": 0.5, "kind": "a"}]
+    assert len(seen) == 3

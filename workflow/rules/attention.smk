@@ -1,5 +1,6 @@
 localrules:
     attention_tables,
+    attention_plots,
 
 
 # One job for each planned shape, which compares the attention backends on the node that it lands on.
@@ -15,6 +16,8 @@ rule attention:
     threads: 2
     resources:
         gpu=needed_by_cell("gpu"),
+        mem_mb=needed_by_cell("mem_mb"),
+        runtime=needed_by_cell("runtime"),
     params:
         autotune=AUTOTUNE,
     shell:
@@ -37,3 +40,22 @@ rule attention_tables:
         log_dir=log_dir,
     shell:
         "{params.autotune} bench-attn --aggregate {params.log_dir:q} > {log:q} 2>&1"
+
+
+# Pictures of the table, for the folder and for `snakemake --report`; matplotlib draws them (pip install 'autotune[plot]').
+rule attention_plots:
+    input:
+        rules.attention_tables.output,
+    output:
+        report(f"{STORE}/attn/heatmap.png", category="Attention", labels={"plot": "backend by shape"}),
+        report(f"{STORE}/attn/speedup.png", category="Attention", labels={"plot": "what the default loses"}),
+        report(f"{STORE}/attn/roofline.png", category="Attention", labels={"plot": "roofline"}),
+    log:
+        f"{STORE}/attn/logs/plots.log",
+    conda:
+        "../envs/autotune.yaml"
+    params:
+        autotune=AUTOTUNE,
+        log_dir=log_dir,
+    shell:
+        "{params.autotune} bench-attn --aggregate {params.log_dir:q} --plots {params.log_dir:q}/attn > {log:q} 2>&1"

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import sys
+from importlib.util import find_spec
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
@@ -163,6 +164,14 @@ def needed_by_cell(resource):
         return read_plan(f"attn/cells/{wildcards.cell}.json")["resources"][resource]
 
     return value
+
+
+def wanted_attention(wildcards):
+    """The tables of the attention shapes, where the study has a block `attention:`; plots, where matplotlib is there."""
+    if not read_plan("study.json").get("attention"):
+        return []
+    plots = ("heatmap", "speedup", "roofline") if find_spec("matplotlib") else ()
+    return [f"{STORE}/attn.csv", f"{STORE}/attn_best.json", *(f"{STORE}/attn/{plot}.png" for plot in plots)]
 
 
 def planned_attention(wildcards):

@@ -25,14 +25,14 @@ class Flash2:
             return "flash-attn is for fp16 and bf16"
         if case.d_v != case.d_k:
             return "flash-attn 2 wants d_v as d_k"
-        if case.mask == "padding":
+        if case.padded:
             return "flash-attn takes padding only as packed documents"
         return f"flash-attn takes d_k up to 256, not {case.d_k}" if case.d_k > 256 else None
 
     def forward(self, case: AttentionCase, device: str) -> Forward:
         from flash_attn import flash_attn_func, flash_attn_varlen_func
 
-        options: dict[str, Any] = {"causal": case.masked}
+        options: dict[str, Any] = {"causal": case.masked, "dropout_p": case.dropout}
         if case.windowed:
             options["window_size"] = (case.window - 1, 0)
         if case.mask == "alibi":

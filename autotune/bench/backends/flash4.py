@@ -23,7 +23,9 @@ class Flash4:
             return "needs a CUDA device"
         if case.dtype == "fp32":
             return "FlashAttention 4 is for fp16 and bf16"
-        return f"flash4 is not given {case.mask} here" if case.mask in ("padding", "alibi") else None
+        if case.dropout:
+            return "FlashAttention 4 has no dropout"
+        return f"flash4 is not given {case.mask} here" if case.padded or case.mask == "alibi" else None
 
     def forward(self, case: AttentionCase, device: str) -> Forward:
         from flash_attn.cute import flash_attn_func, flash_attn_varlen_func

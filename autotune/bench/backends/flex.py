@@ -21,6 +21,8 @@ class Flex:
     recompiles = True
 
     def unsupported(self, case: AttentionCase, device: str) -> str | None:
+        if case.dropout:
+            return "FlexAttention has no dropout"
         return None if device.startswith("cuda") else "needs a CUDA device"
 
     def forward(self, case: AttentionCase, device: str) -> Forward:
@@ -31,7 +33,7 @@ class Flex:
         options: dict[str, Any] = {"enable_gqa": case.heads != case.kv_heads}
         seen = _mask_of(case, device)
         if seen is not None:
-            batch = case.batch if case.mask == "padding" else None
+            batch = case.batch if case.padded else None
             options["block_mask"] = create_block_mask(seen, batch, None, case.seq_q, case.seq_kv, device=device)
         if case.mask == "alibi":
             options["score_mod"] = _alibi(case, device)
@@ -40,7 +42,12 @@ class Flex:
         def forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return compiled(q, k, v, **options)
 
-        return forward
+        def kept(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            # A backward pass that runs again and again must not have its buffers reused.
+            with torch._functorch.config.patch(donated_buffer=False):
+                return compiled(q, k, v, **options)
+
+        return kept if case.direction == "bwd" else forward
 
     def prepare(self, case: AttentionCase, inputs: Inputs) -> Callable[[], Outputs]:
         return in_direction(case, inputs, self.forward(case, str(inputs.q.device)))
@@ -59,7 +66,7 @@ def _mask_of(case: AttentionCase, device: str) -> Callable[..., Tensor] | None:
         parts.append(lambda b, h, i, j: j <= i + offset)
     if case.windowed:
         parts.append(lambda b, h, i, j: j > i + offset - case.window)
-    if case.mask == "padding":
+    if case.padded:
         lengths = torch.tensor(masks.lengths(case), device=device)
         parts.append(lambda b, h, i, j: j < lengths[b])
     if case.documents:

@@ -19,7 +19,7 @@ class Reference:
     recompiles = False
 
     def unsupported(self, case: AttentionCase, device: str) -> str | None:
-        return None
+        return "the reference has no dropout" if case.dropout else None
 
     def forward(self, case: AttentionCase, device: str) -> Forward:
         one_way = replace(case, direction="fwd")

@@ -20,6 +20,8 @@ class TorchFlash:
     def unsupported(self, case: AttentionCase, device: str) -> str | None:
         if sdpa.needs_mask_tensor(case) or (sdpa.rectangular(case) and device == "cpu"):
             return "the flash kernel of PyTorch takes no mask tensor, and this case needs one"
+        if case.dropout and device == "cpu":
+            return "PyTorch's flash kernel for CPUs has no dropout"
         if case.d_v != case.d_k:
             return "the flash kernel of PyTorch wants d_v as d_k"
         if device.startswith("cuda") and case.dtype == "fp32":

@@ -27,7 +27,7 @@ class Xformers:
             return "needs a CUDA device"
         if case.documents and case.heads != case.kv_heads:
             return "xformers is not given documents with fewer kv heads here"
-        return f"xformers is not given {case.mask} here" if case.mask in ("padding", "alibi") else None
+        return f"xformers is not given {case.mask} here" if case.padded or case.mask == "alibi" else None
 
     def forward(self, case: AttentionCase, device: str) -> Forward:
         _load_cuda_12()
@@ -45,7 +45,7 @@ class Xformers:
                 q, k, v = q.unflatten(2, (case.kv_heads, group)), grouped(k), grouped(v)
             if case.documents:
                 q, k, v = (tensor.flatten(0, 1)[None] for tensor in (q, k, v))
-            out = memory_efficient_attention(q, k, v, attn_bias=bias)
+            out = memory_efficient_attention(q, k, v, attn_bias=bias, p=case.dropout)
             out = out[0].unflatten(0, (case.batch, case.seq_q)) if case.documents else out
             return (out.flatten(2, 3) if group > 1 else out).transpose(1, 2)
 

@@ -1,0 +1,142 @@
+"""Run the search benchmark: methods on tasks, with seeds; resumable, and everything it finds is one line a run.
+
+    python benchmarks/search/run.py                                   # all that is missing from the results
+    python benchmarks/search/run.py --methods auto,optuna-tpe --tasks branin --seeds 3 --jobs 2
+    python benchmarks/search/report.py                                # table and plot
+
+A run is 16 rounds of 8. Runs that the results file has are skipped, so it can be stopped at any time. HEBO and Ax are
+installed into ``benchmarks/search/.venv`` when first asked for. Every run has one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RESULTS = HERE / "results.jsonl"
+PEERS = HERE / ".venv"
+ROUNDS, BATCH = 16, 8
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+Run = tuple[str, str, int]  # task, method, seed
+
+
+def main() -> None:
+    arguments = parse()
+    done = {(row["task"], row["method"], row["seed"]) for row in rows(arguments.results)}
+    wanted = [
+        (task, method, seed)
+        for seed in range(arguments.seeds)  # seeds outermost: stopped early, it has compared all methods
+        for task in arguments.tasks
+        for method in arguments.methods
+    ]
+    missing = [run for run in wanted if run not in done]
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} runs are there, {len(missing)} to do")
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        futures = {pool.submit(run_anywhere, *run): run for run in missing}
+        for number, future in enumerate(as_completed(futures), 1):
+            try:
+                row = future.result()
+            except Exception as error:  # one peer's crash ends no other run, and is not recorded
+                print(f"{' '.join(map(str, futures[future]))} failed: {error}", flush=True)
+                continue
+            with arguments.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            best = min((value for value in row["truths"] if value is not None), default=float("nan"))
+            print(
+                f"{number}/{len(missing)} {row['task']} {row['method']} {row['seed']}: {best:.5g} in "
+                f"{row['search_cpu_s']:.0f} s",
+                flush=True,
+            )
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return the runs of a results file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run_anywhere(task: str, method: str, seed: int) -> dict[str, Any]:
+    """Run in a process of its own: HEBO and Ax in their own environment, all with fresh global generators."""
+    from methods import PEER_ENVIRONMENT
+
+    python = str(peer_python()) if method in PEER_ENVIRONMENT else sys.executable
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    done = subprocess.run(
+        [python, __file__, "--one", task, method, str(seed)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def run_one(task_name: str, method_name: str, seed: int) -> dict[str, Any]:
+    """Run one method on one task; CPU seconds are those of the method alone."""
+    from methods import METHODS
+    from tasks import TASKS
+
+    task = TASKS[task_name]
+    method = METHODS[method_name](task.space, seed)
+    noise = random.Random(seed)
+    values, truths, cpu_s = [], [], 0.0
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        batch = method.ask(BATCH)
+        cpu_s += time.process_time() - start
+        seen = [task.evaluate(params, noise) for params in batch]
+        values += [value for value, _ in seen]
+        truths += [truth for _, truth in seen]
+        start = time.process_time()
+        method.tell(batch, [value for value, _ in seen])
+        cpu_s += time.process_time() - start
+    run = {"task": task_name, "method": method_name, "seed": seed}
+    return {**run, "values": values, "truths": truths, "search_cpu_s": round(cpu_s, 2)}
+
+
+def peer_python() -> Path:
+    """Return the interpreter of the peers' environment, made if it is missing."""
+    python = PEERS / "bin" / "python"
+    if not (PEERS / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
+        (PEERS / "installed").touch()
+    return python
+
+
+def parse() -> argparse.Namespace:
+    from methods import METHODS
+    from tasks import TASKS
+
+    def names(known: Any) -> Any:
+        def pick(text: str) -> list[str]:
+            if unknown := [name for name in text.split(",") if name not in known]:
+                raise argparse.ArgumentTypeError(f"must be of {', '.join(known)}, got {', '.join(unknown)}")
+            return text.split(",")
+
+        return pick
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10, help="how many seeds, from 0 (10)")
+    parser.add_argument("--methods", type=names(METHODS), default=list(METHODS), help="comma-separated")
+    parser.add_argument("--tasks", type=names(TASKS), default=list(TASKS), help="comma-separated")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of runs, added to")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(run_one(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
+    else:
+        main()

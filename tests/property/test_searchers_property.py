@@ -1,0 +1,194 @@
+"""Whatever the space (all kinds, nested conditions, forbidden points, pairs), what a searcher gives belongs to it."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import autotune.algorithms.grid
+import autotune.spaces.space
+from autotune.algorithms import BUILTIN, load_searcher
+from autotune.errors import InvalidInput, InvalidSpace
+from autotune.files import canonical
+from autotune.history import Observation, Proposal
+from autotune.spaces import Choice, IntRange, LogNormal, LogUniform, Normal, Parameter, Params, SearchSpace, Uniform
+
+TRIALS = 6
+ROUND = 3
+STATES = ("complete", "failed", "complete", "infeasible", None, "complete")
+OPTIONS: dict[str, dict[str, Any]] = {
+    name: {"fidelity": {"name": "epochs", "min": 1, "max": 9, "eta": 3}} for name in ("sha", "hyperband")
+}
+SEARCHERS = {name: type(load_searcher(name, OPTIONS.get(name))) for name in BUILTIN}
+LEARNERS = [name for name, cls in SEARCHERS.items() if hasattr(cls, "propose") and name not in OPTIONS]
+STATIC = [name for name, cls in SEARCHERS.items() if not hasattr(cls, "propose")]
+
+NAMES = ["alpha", "beta", "gamma", "delta", "eps", "zeta"]
+OPTIONS = st.lists(
+    st.sampled_from(["a", "b", "it's", "", 0, 1, 2, 64, 1.5, -3.0, True, False, None]),
+    min_size=1,
+    max_size=5,
+    unique_by=lambda value: (type(value), value),
+)
+
+
+@st.composite
+def parameters(draw: st.DrawFn, when: str | None) -> Parameter:
+    """Draw a parameter of any kind."""
+    low, width = draw(st.integers(1, 9)), draw(st.integers(1, 40))
+    step = draw(st.sampled_from([None, 0.25, 0.5]))
+    kind = draw(
+        st.sampled_from(["choice", "ordinal", "int", "log int", "uniform", "loguniform", "normal", "lognormal"])
+    )
+    if kind in ("choice", "ordinal"):
+        return Choice(draw(OPTIONS), ordered=kind == "ordinal", when=when)
+    if kind in ("int", "log int"):
+        return IntRange(low, low + width, draw(st.integers(1, 5)), log=kind == "log int", when=when)
+    if kind == "uniform":
+        return Uniform(low - 5.0, low - 5.0 + width, step, when=when)
+    if kind == "loguniform":
+        return LogUniform(low, low + width, step, when=when)
+    return (Normal if kind == "normal" else LogNormal)(low - 5.0, width / 10, when=when)
+
+
+@st.composite
+def conditions(draw: st.DrawFn, known: dict[str, Parameter]) -> str:
+    """Draw an expression over some parameters; often true, often false."""
+    name = draw(st.sampled_from(sorted(known)))
+    value = known[name].from_unit(draw(st.sampled_from([0.0, 0.3, 0.6, 0.99])))
+    is_number = isinstance(value, int | float) and not isinstance(known[name], Choice)
+    simple = f"{name} {draw(st.sampled_from(['<=', '>', '!='] if is_number else ['==', '!=']))} {value!r}"
+    form = draw(st.sampled_from(["plain", "plain", "not", "in", "and", "or", "if"]))
+    if form == "not":
+        return f"not {simple}"
+    if form == "in":
+        return f"{name} in [{value!r}, {known[name].from_unit(0.5)!r}]"
+    if form == "plain":
+        return simple
+    other = draw(conditions(known))
+    return f"({simple}) {form} ({other})" if form != "if" else f"({simple}) if ({other}) else {name} == {value!r}"
+
+
+@st.composite
+def random_spaces(draw: st.DrawFn) -> SearchSpace:
+    """Draw a space; it may have no feasible point."""
+    names = draw(st.permutations(NAMES))[: draw(st.integers(1, 5))]
+    made: dict[str, Parameter] = {}
+    for name in names:
+        when = draw(conditions(made)) if made and draw(st.booleans()) else None
+        made[name] = draw(parameters(when))
+    groups: list[list[str]] = []
+    if draw(st.integers(0, 2)) == 0:
+        size = draw(st.integers(1, 4))
+        made["left"] = Choice([f"option {place}" for place in range(size)])
+        made["right"] = IntRange(3, 3 + 2 * size, 2, when=draw(conditions(made)) if draw(st.booleans()) else None)
+        groups = [["right", "left"]]
+    forbid = draw(st.lists(conditions(made), max_size=2))
+    order = draw(st.permutations(sorted(made)))  # a condition may name a parameter that is declared later
+    shuffled: dict[str, Any] = {name: made[name] for name in order}
+    return SearchSpace(shuffled, forbid, groups)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hasty() -> Iterator[None]:
+    """Give up earlier on spaces that are empty, or nearly: many of these are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autotune.spaces.space, "_MOST_MISSES", 1000)
+        patch.setattr(autotune.spaces.space, "_MOST_STEPS", 5000)
+        patch.setattr(autotune.algorithms.grid, "_MOST_STEPS", 5000)
+        yield
+
+
+def is_empty(space: SearchSpace) -> bool:
+    try:
+        space.refuse_empty()
+    except InvalidSpace:
+        return True
+    return False
+
+
+def check_points(space: SearchSpace, points: Sequence[Params]) -> None:
+    """Inside and feasible; canonical: only what is active, in declared order, and the same through the unit cube."""
+    for params in points:
+        assert space.contains(params), params
+        assert list(params) == [name for name in space.names if name in params]
+        coordinates = space.to_unit(params)
+        assert [u is not None for u in coordinates] == [any(name in params for name in axis) for axis in space.axes]
+        again = space.from_unit([0.5 if u is None else u for u in coordinates])
+        for name, value in params.items():
+            if space.parameters[name].size is None:
+                assert again[name] == pytest.approx(value, rel=1e-6, abs=1e-6)
+            else:
+                assert again[name] == value
+                assert type(again[name]) is type(value)
+
+
+def give(name: str, space: SearchSpace, seed: int, max_trials: int) -> list[Params]:
+    searcher = load_searcher(name)
+    searcher.reset(space, seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a grid is cut
+        return list(itertools.islice(searcher.suggestions(space, max_trials), max_trials + 1))
+
+
+@settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+@given(random_spaces(), st.integers(0, 2**32))
+def test_static_searchers_stay_in_any_space(space: SearchSpace, seed: int) -> None:
+    assert SearchSpace.from_dict(space.to_dict(), forbid=space.forbid, zip=space.zip) == space
+    if is_empty(space):
+        assert space.count(1) in (0, None)
+        return
+    for name in STATIC:
+        try:
+            points = give(name, space, seed, TRIALS)
+        except InvalidInput as error:
+            if "points in a row" in str(error):
+                return  # nearly empty
+            assert name == "grid", name  # all of its points, or too many, lie where they are forbidden
+            assert space.grid_size(5) > 1000 or not list(space.grid(5))
+            continue
+        assert 1 <= len(points) <= TRIALS
+        check_points(space, points)
+    assert give("random", space, seed, 3) == give("random", space, seed, TRIALS)[:3]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(random_spaces())
+def test_counted_points_are_all_there_are(space: SearchSpace) -> None:
+    points = None if is_empty(space) else space.count(500)
+    if points is None:
+        return
+    listed = [canonical(params) for params in space.grid(2)]
+    assert len(set(listed)) == len(listed) == points
+    assert {canonical(params) for params in space.sample(Random(0), 100)} <= set(listed)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@given(random_spaces(), st.integers(0, TRIALS))
+def test_searchers_that_learn_stay_in_any_space(name: str, space: SearchSpace, known: int) -> None:
+    if is_empty(space):
+        return
+    distinct = {canonical(params): params for params in space.sample(Random(1), known)}
+    points = space.count(1000)
+    wanted = ROUND if points is None else min(ROUND, points - len(distinct))
+    if wanted < 1:
+        return
+    history = [
+        Observation(number, params, state, (float(number),) if state == "complete" else None)
+        for number, (params, state) in enumerate(zip(distinct.values(), itertools.cycle(STATES), strict=False))
+    ]
+    searcher: Any = load_searcher(name)
+    searcher.reset(space, 7)
+    proposed = [item.params if isinstance(item, Proposal) else item for item in searcher.propose(history, wanted)]
+    assert len(proposed) == wanted
+    check_points(space, proposed)
+    assert not {canonical(params) for params in proposed} & distinct.keys()
+    assert len({canonical(params) for params in proposed}) == wanted
