@@ -11,7 +11,7 @@ from autotune.bench.inputs import Forward, Tensor
 
 
 def needs_mask_tensor(case: AttentionCase) -> bool:
-    """Whether the mask can only be given as a tensor; PyTorch's own class for causal gives NaN to blind queries."""
+    """Whether the mask can only be given as a tensor; PyTorch warns of NaN where its class for causal leaves no key."""
     return not case.plain or case.blind
 
 

@@ -85,8 +85,11 @@ class Knobs:
         Raises:
             InvalidInput: a knob has a value that it cannot have.
         """
-        given: dict[str, Any] = {name: params[name] for name in cls.__dataclass_fields__ if name in params}
-        return cls(**{name: value.lower() if isinstance(value, str) else value for name, value in given.items()})
+        given: dict[str, Any] = {}
+        for name in cls.__dataclass_fields__.keys() & params.keys():
+            value = params[name]
+            given[name] = value.lower() if isinstance(value, str) else value
+        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,7 @@ def _deepspeed(model: Module, optimizer_factory: OptimizerFactory, knobs: Knobs)
         "gradient_accumulation_steps": knobs.grad_accum,
         "zero_optimization": {"stage": 2},
         "zero_allow_untested_optimizer": True,
+        "gradient_clipping": 0.0,  # it would clip at 1, and the other strategies do not
         "torch_autocast": {"enabled": knobs.precision in _DTYPES, "dtype": _DTYPES.get(knobs.precision, "bfloat16")},
     }
     made: Engine = deepspeed.initialize(model=model, optimizer=optimizer_factory(model.parameters()), config=config)[0]

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from autotune.bench import gate
+from autotune.bench import gate, sdpa
 from autotune.bench.inputs import FILLS, in_direction, new_inputs
 from autotune.bench.isolate import measure_isolated
 from autotune.bench.neighbours import LENGTHS, neighbours, relatives
@@ -52,6 +52,7 @@ def test_queries_that_see_no_key_have_zeros(torch, make_case, verdict_of, change
     fields = {"dtype": "fp32", "direction": "fwd+bwd"} | changes
     case = make_case(**fields)
     assert case.blind
+    assert sdpa.needs_mask_tensor(case)
     exact = load(target("reference")).prepare(case, inputs := new_inputs(case, "cpu"))
     gate.fill(inputs, "random", 1)
     outputs = exact()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -214,6 +215,7 @@ def test_noisy_trials_are_repeated_and_the_best_is_so_by_its_mean(cli: Cli, writ
 
 
 TRAINING = """\
+import base64
 import json
 from pathlib import Path
 
@@ -288,3 +290,22 @@ def test_a_pruner_stops_the_hopeless_on_any_executor(cli: Cli, write_study: Writ
     assert 1 <= len(pruned) <= 6
     assert all("loss" in result["metrics"] for result in pruned)
     assert best(tmp_path)["params"]["x"] == min(result["params"]["x"] for result in results)
+
+
+def test_a_round_that_was_being_planned_at_a_kill_is_no_end(
+    cli: Cli, write_study: Write, environment: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    """Snakemake marks what it was killed in; with `ancient` inputs it would then leave out all that follows."""
+    make(tmp_path, write_study, max_trials=6, batch_size=2)
+    assert cli("plan", "study.yaml").returncode == 0
+    snakemake = [sys.executable, "-m", "snakemake", "-s", autotune.snakefile(), "--profile", autotune.profile("local")]
+    first_rounds = [*snakemake, ".autotune/batches/round_00001.json"]
+    assert (
+        subprocess.run(first_rounds, cwd=tmp_path, env=environment(), capture_output=True, check=False).returncode == 0
+    )
+    mark = base64.b64encode(b".autotune/batches/round_00001.json").decode()
+    (tmp_path / ".snakemake/incomplete" / mark).parent.mkdir(exist_ok=True)
+    (tmp_path / ".snakemake/incomplete" / mark).touch()
+    assert subprocess.run(snakemake, cwd=tmp_path, env=environment(), capture_output=True, check=False).returncode == 0
+    assert executions(tmp_path) == list(range(6))
+    assert best(tmp_path)["params"] is not None

@@ -27,24 +27,37 @@ Floats = NDArray[np.float64]
 LEAST_VALUES = 4  # for a model of them to say anything
 MOST_TRIALS = 400  # that a model is made of, since its cost grows with their cube
 POOL = 600  # random points that each proposal of a round is chosen from, beside those near good ones
-VIEWS = (0, 1, 0, 1, 0, 1, 0, 1)
+SIFTED = 32  # first points, for each that is proposed, where some trials were not feasible
 GOOD_SHARE = 0.15  # of the trials, which others are to resemble
 ELITE = 10  # good points that others are made from
 START_BLOCK, START_BLOCKS = 256, 16  # of the first points, some of which may be forbidden
 
-# What each proposal of a round is for, over and over: a share of the best improvement, of points far from what is
-# known, of points that differ from the best in an unordered choice.
-ROLES = ("improve", "resemble", "improve", "explore", "improve", "switch", "improve", "resemble")
+# What each proposal of a round is for, over and over, and the view of the values whose model is asked: the largest
+# improvement; likeness to the good trials; the largest improvement with another unordered choice than the best trial's;
+# what may be good and is little known.
+ROLES = (
+    ("improve", 0),
+    ("resemble", 0),
+    ("improve", 1),
+    ("switch", 0),
+    ("improve", 0),
+    ("resemble", 0),
+    ("explore", 1),
+    ("resemble", 0),
+)
 
 
 def next_points(space: SearchSpace, seed: int, history: Sequence[Observation], n: int) -> list[Params]:
     """Return the next ``n`` points; fewer only where the space has hardly any more that are new."""
     known = {canonical(item.params) for item in history}
     n = room(space, known, n)
-    if sum(item.values is not None for item in history) < LEAST_VALUES:
-        chosen = first_points(space, seed, known, n)
+    rng = np.random.default_rng([seed, len(history)])
+    if sum(item.values is not None for item in history) >= LEAST_VALUES:
+        chosen = _Round.make(space, history, rng).points(known, n)
+    elif (gate := _gate(Coding(space), history, rng)) is not None:
+        chosen = _likely_feasible(space, gate, first_points(space, seed, known, SIFTED * n), n)
     else:
-        chosen = _Round.make(space, history, np.random.default_rng([seed, len(history)])).points(known, n)
+        chosen = first_points(space, seed, known, n)
     known.update(map(canonical, chosen))
     return chosen + unseen(space, Random(f"{seed}/{len(history)}"), known, n - len(chosen))
 
@@ -114,7 +127,8 @@ class _Round:
 
     def _best(self, slot: int, candidates: Candidates) -> Candidates | None:
         """Return the candidate of the highest score, after a search around good points and good candidates."""
-        role, model = ROLES[slot % len(ROLES)], self.models[VIEWS[slot % len(ROLES)] % len(self.models)]
+        role, view = ROLES[slot % len(ROLES)]
+        model = self.models[(view + slot // len(ROLES)) % len(self.models)]
         mean = np.where(self.feasible, model.predict(self.features)[0], np.inf)
         elite = np.argsort(mean, kind="stable")[:ELITE]
         best = float(mean[elite[0]]) if self.feasible.any() else 0.0
@@ -148,9 +162,22 @@ def _gate(coding: Coding, history: Sequence[Observation], rng: np.random.Generat
     """Return a process of labels, 1 feasible and -1 not; None where all trials are feasible."""
     ended = _thinned([item for item in history if item.state is not None], rng)
     labels = np.array([1.0 if item.is_feasible else -1.0 for item in ended])
-    if labels.min() > 0:
+    if all(item.is_feasible for item in ended):
         return None
     return fit(coding.features(coding.coordinates([item.params for item in ended])), labels, coding.owner)
+
+
+def _likely_feasible(space: SearchSpace, gate: Process, points: list[Params], n: int) -> list[Params]:
+    """Return the ``n`` points that may best be feasible, each chosen as if those before it had turned out not to be."""
+    coding = Coding(space)
+    features = coding.features(coding.coordinates(points))
+    chosen: list[int] = []
+    while len(chosen) < min(n, len(points)):
+        chances = log_chance(*gate.predict(features), gate.noise)
+        chances[chosen] = -np.inf
+        chosen.append(int(np.argmax(chances)))
+        gate = gate.given(features[chosen[-1:]], np.array([-1.0]))
+    return [points[row] for row in chosen]
 
 
 def _thinned(items: list[Observation], rng: np.random.Generator) -> list[Observation]:

@@ -10,11 +10,14 @@ from scipy.stats import norm, rankdata, yeojohnson
 
 Floats = NDArray[np.float64]
 
+_FAR = 20.0
+_LARGEST = 1e100  # so that squares are finite
 _SCALARISATIONS = 4  # a round, where there are several objectives
 
 
 def views(values: Floats, rng: np.random.Generator) -> list[Floats]:
     """Return what one model each learns from values [n, objectives]: no transform of them is the best everywhere."""
+    values = np.clip(values, -_LARGEST, _LARGEST)
     if values.shape[1] > 1:
         return [power(scalarised(values, rng)) for _ in range(_SCALARISATIONS)]
     return [power(values[:, 0]), ranks(values[:, 0])]
@@ -22,7 +25,9 @@ def views(values: Floats, rng: np.random.Generator) -> list[Floats]:
 
 def power(values: Floats) -> Floats:
     """Return values after the power transform that makes them most normal (Yeo & Johnson 2000), standardised."""
-    standard = _standardised(values)
+    middle = np.median(values)
+    far = middle + _FAR * (middle - values.min())  # beyond it, worse is no news: a loss that diverged, say
+    standard = _standardised(np.minimum(values, far) if far > middle else values)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         bent = np.asarray(yeojohnson(standard)[0])
