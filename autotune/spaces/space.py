@@ -278,11 +278,13 @@ class SearchSpace:
 
     def _listed(self, most: int | None = None) -> list[Params] | None:
         """Return all feasible canonical points, or ``most`` of them; None where they cannot be listed in good time."""
-        sizes = self._sizes()
-        if sizes is None or max(sizes) > _MOST_STEPS:
+        # A parameter of too many values does not matter where it is never active.
+        listable = {name: p.size is not None and p.size <= _MOST_STEPS for name, p in self._parameters.items()}
+        if not all(listable.values()) and not self._conditions:
             return None
+        values = {name: p.grid(2) if listable[name] else None for name, p in self._parameters.items()}
         try:
-            return list(itertools.islice(self.grid(2, _MOST_STEPS), most))
+            return list(itertools.islice(self._walk(values, _MOST_STEPS), most))
         except _TooManySteps:
             return None
 
@@ -326,7 +328,7 @@ class SearchSpace:
             return (countable.index(params[name]) + 0.5) / countable.size
         return self._parameters[name].to_unit(params[name])
 
-    def _walk(self, values: Mapping[str, Sequence[Scalar]], most_steps: int | None) -> Iterator[Params]:
+    def _walk(self, values: Mapping[str, Sequence[Scalar] | None], most_steps: int | None) -> Iterator[Params]:
         """Yield the points of `grid`, one parameter after the other, and none below a part that is forbidden."""
         decided: Params = {}
         chosen: dict[tuple[str, ...], int] = {}  # of the axes that are zipped
@@ -345,6 +347,8 @@ class SearchSpace:
                 yield from walk(depth + 1)
                 return
             axis, options = axis_of[name], values[name]
+            if options is None:
+                raise _TooManySteps(f"the grid must have few values of {name}; use random")
             is_first = axis not in chosen
             for index in range(len(options)) if is_first else (chosen[axis],):
                 if most_steps is not None and next(steps) > most_steps:

@@ -45,6 +45,10 @@ def test_contract_on_the_gpu(make_case, name, direction):
         {"mask": "documents:3", "seq_q": 300, "causal": True},
         {"mask": "padding", "seq_q": 256, "batch": 3},
         {"mask": "alibi", "seq_q": 256, "causal": True},
+        {"mask": "padding:0", "seq_q": 256, "batch": 3},
+        {"seq_q": 300, "seq_kv": 200, "causal": True},
+        {"dropout": 0.1, "seq_q": 256, "causal": True},
+        {"layout": "bhsd", "seq_q": 256, "causal": True},
     )
     with session():
         for shape in shapes:
