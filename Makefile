@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n auto --dist loadgroup
 # Which of the tests on SLURM: the slow ones wait for SLURM's own clocks.
 SLURM_TESTS ?= not slow
 STUDY ?= config/config.yaml
-SOURCES := autotune tests examples $(wildcard benchmarks)
+SOURCES := autotune tests examples docs/gen $(wildcard benchmarks)
 # The release of torch that the constraints pin; `make constraints TORCH=torch==X.Y.Z` moves it.
 TORCH ?= $(shell sed -n 's/^torch==.*/&/p' constraints.txt)
 
@@ -22,13 +22,16 @@ PIP = PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_BUILD_CONSTRAINT="$(CURDIR)
 # Programs that the tools start themselves (snakemake starts autotune) come from the virtual environment as well.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
+# Without the advertisement of its successor; strict (a warning is an error) by mkdocs.yml.
+MKDOCS := NO_MKDOCS_2_WARNING=1 mkdocs build
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install test test-slurm check lint fix quickstart wheel constraints chaos bench clean
+.PHONY: help install test test-slurm test-browser check lint fix quickstart docs wheel constraints chaos bench clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +58,10 @@ test-slurm: $(INSTALLED_TORCH) ## tests on a real SLURM cluster on this machine;
 	@bash tests/slurm/install.sh
 	@$(RUN) python -m pytest tests/slurm -p no:cacheprovider --durations=5 -m "$(SLURM_TESTS)"
 
+test-browser: $(INSTALLED) ## the report of 10,000 trials in Chromium, which is installed where this is root on Debian
+	@bash tests/browser/install.sh
+	@$(RUN) python -m pytest tests/browser -p no:cacheprovider --durations=3
+
 test: $(INSTALLED_TORCH) ## run the tests; PYTEST_ARGS="-k resume" picks some
 	@$(RUN) python -m pytest $(PYTEST_ARGS)
 
@@ -72,6 +79,8 @@ lint: $(INSTALLED) ## all checks but the tests
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(RUN) snakemake --lint --snakefile workflow/Snakefile \
 	    --directory "$$folder" > "$$folder/log" 2>&1 || { cat "$$folder/log"; exit 1; }
 	@echo "snakemake     ok"
+	@$(RUN) $(MKDOCS) --site-dir $(VENV)/site > $(VENV)/mkdocs.log 2>&1 || { cat $(VENV)/mkdocs.log; exit 1; }
+	@echo "mkdocs        ok"
 
 check: lint $(INSTALLED_TORCH) ## all checks: format, lint, types, layers, workflow, tests
 	@$(RUN) python -m pytest $(PYTEST_ARGS)
@@ -86,6 +95,10 @@ fix: $(INSTALLED) ## format the code, and mend what ruff can mend
 quickstart: $(INSTALLED) ## tune a network on scikit-learn's digits: 32 trials, best against defaults
 	@$(RUN) autotune study $(STUDY)
 	@$(RUN) python -m examples.digits.compare
+
+docs: $(INSTALLED) ## build the documentation into site/
+	@$(RUN) $(MKDOCS) --quiet
+	@echo "open site/index.html"
 
 wheel: $(INSTALLED) ## build dist/*.whl
 	@rm -rf dist
@@ -111,5 +124,5 @@ bench: $(INSTALLED) ## measure what Autotune costs a trial
 	@$(RUN) python benchmarks/overhead.py
 
 clean: ## remove the virtual environment, caches, builds and the quickstart's results
-	@rm -rf $(VENV) dist build .autotune .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) dist build site .autotune .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find $(SOURCES) workflow -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -225,7 +225,8 @@ def trial_columns(study: dict[str, Any], results: list[Result]) -> list[str]:
 def judged_columns(study: dict[str, Any]) -> list[str]:
     """Return the columns that only some studies have."""
     asked = {"fidelity": "fidelity", "repeat": "repeats", "feasible": "constraints", "rank": "metrics"}
-    return [column for column, option in asked.items() if study.get(option)]
+    reuses = bool(study.get("reuse") or study.get("cache"))
+    return [column for column, option in asked.items() if study.get(option)] + ["reused_from"] * reuses
 
 
 def _judged(study: dict[str, Any], results: list[Result]) -> Iterator[dict[str, Any]]:
@@ -243,6 +244,7 @@ def _judged(study: dict[str, Any], results: list[Result]) -> Iterator[dict[str, 
             "repeat": result.repeat or 0,
             "feasible": all(item.violation(result.metrics) <= 0 for item in constraints) if is_complete else None,
             "rank": ranked.get(result.number),
+            "reused_from": result.reused_from,
         }
 
 

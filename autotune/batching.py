@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ class Packer:
         pending_batches: batches that are to run.
         done: trials that need no execution any more.
         notes: results that were found damaged.
+        sources: of the objective, by which the results were made -> how many.
 
     ``ends`` are the trials at which a batch must begin anew.
     """
@@ -93,6 +95,7 @@ class Packer:
         self._store, self._config, self._slots, self._ends = store, config, slots, ends
         self._sizes = store.result_sizes()  # once: with 100,000 results it takes half a second
         self.pending_batches = self.done = 0
+        self.sources: Counter[str] = Counter()
         self.notes: list[str] = []
 
     def pack(self, trials: int, ids: list[str] | None, *, write: bool) -> list[Batch]:
@@ -131,6 +134,7 @@ class Packer:
             batch = Batch(name)
             if is_settled(record, self._config, self._sizes, batch):
                 settled.append(batch)
+                self.sources.update(record.get("sources", {}))
             else:
                 self._note_damage(batch)
                 if write:
@@ -146,9 +150,12 @@ class Packer:
                 self.notes.append(f"{error}; trial {number} will run again")
 
     def _settled_in(self, batches: list[Batch]) -> int:
-        results = (self._result(number) for batch in batches for number in batch.numbers)
-        policy = self._config.on_failure, self._config.attempts
-        return sum(result is not None and result.settles(*policy) for result in results)
+        done = 0
+        for result in (self._result(number) for batch in batches for number in batch.numbers):
+            if result is not None:
+                done += result.settles(self._config.on_failure, self._config.attempts)
+                self.sources.update([result.source] if result.source else [])
+        return done
 
     def _result(self, number: int) -> Result | None:
         try:

@@ -8,7 +8,8 @@ from typing import Any
 
 from autotune.attention import ATTENTION
 from autotune.errors import InvalidStudy
-from autotune.options import Formula, Kind, ListOf, Number, OneOf, Table, Text
+from autotune.fidelity import complete_fidelity
+from autotune.options import Formula, Kind, Label, ListOf, Number, OneOf, Table, Text
 
 RESOURCES = Table(
     (
@@ -180,6 +181,30 @@ class StudyConfig:
     max_log_mb: float = _option(
         1024, Number(exclusive=True, example=100), "what one trial may print (MB) before it is ended and has failed"
     )
+    version: str | None = _option(
+        None, Label("2"), "version of what the objective computes: results of another one are never taken over"
+    )
+    reuse: list[str] = _option(
+        [],
+        ListOf(Text("../other/.autotune"), example="[../other/.autotune]"),
+        "directories of other studies, whose results of equal trials are taken over",
+    )
+    cache: str | None = _option(
+        None, Text("/shared/autotune-cache"), "folder of results that any number of studies share, by id and source"
+    )
+    hardware: str | None = _option(
+        None,
+        OneOf(("any", "same")),
+        "whether results may come from other hardware (default `same` where a metric's name is of a time, else `any`)",
+    )
+    budget: dict[str, Any] = _option(
+        {},
+        Table(
+            (("gpu_hours", Number(exclusive=True, example=40)), ("hours", Number(exclusive=True, example=12))),
+            example="{gpu_hours: 40}",
+        ),
+        "what all trials together may take, in GPU-hours or hours of trials; then no further one is begun",
+    )
     attention: dict[str, Any] = _option(
         {},
         ATTENTION,
@@ -234,15 +259,9 @@ def _fill_repeats(config: StudyConfig) -> None:
 
 
 def _fill_fidelity(config: StudyConfig) -> None:
-    fidelity = {"min": 1, "eta": 3, **config.fidelity}
-    if "name" not in fidelity or "max" not in fidelity or fidelity["max"] < fidelity["min"]:
-        raise InvalidStudy(
-            f"`fidelity` must have a `name`, a `max` and a `min` that is no larger, got {config.fidelity}; "
-            "for example {name: epochs, min: 1, max: 81, eta: 3}"
-        )
     if config.repeats:
         raise InvalidStudy("a study must have `fidelity` or `repeats`, got both; remove one of them")
-    object.__setattr__(config, "fidelity", fidelity)
+    object.__setattr__(config, "fidelity", complete_fidelity(config.fidelity))
 
 
 def _fill_pruner(config: StudyConfig) -> None:

@@ -169,6 +169,7 @@ def _follow(
         while not snakemake.has_ended(process, pause):
             now = time.monotonic()
             progress.show(summarize(store, study, results))
+            snakemake.close_if_spent(store, study, process)
             pause = max(_POLL_S, 30 * (time.monotonic() - now))
             if now < next_look:
                 continue

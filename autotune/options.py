@@ -64,6 +64,25 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A word or a number, such as ``2`` or ``"2.1"``, which is kept as a string."""
+
+    example: str = "2"
+
+    def check(self, value: Any, where: str) -> str:
+        """See Kind."""
+        return str(value) if type(value) in (int, float) else Text(self.example).check(value, where)
+
+    def parse(self, text: str) -> Any:
+        """See Kind."""
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """See Kind."""
+        return {"type": ["string", "number"]}
+
+
+@dataclass(frozen=True, slots=True)
 class Number:
     """A finite number with a lower bound; ``whole`` ones are integers, and a ``word`` may stand in its place."""
 

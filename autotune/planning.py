@@ -15,19 +15,23 @@ from typing import Any
 from autotune import batching
 from autotune.algorithms import Searcher, is_adaptive, searcher_name, searcher_options
 from autotune.batch import Batch
+from autotune.budget import keep_account
 from autotune.config import DEFAULT_RESOURCES, StudyConfig
 from autotune.errors import InvalidStudy, PlanChanged, UnreadableFile
-from autotune.files import canonical, digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
+from autotune.estimate import refuse_overdrawn
+from autotune.files import digest, json_bytes, parse_record, read_bytes, write_atomic, write_if_changed
+from autotune.history import Proposal
+from autotune.identity import identity_of, refuse_other_study
 from autotune.objectives import constraints_of
 from autotune.racing import with_repeats
 from autotune.records import TrialConfig
 from autotune.resources import check_formulas, formulas_of
-from autotune.reuse import take_over
+from autotune.reuse import changed_since, take_over
 from autotune.rounds import RoundPlanner, make_trial, round_sizes, slot_ids
 from autotune.spaces import SearchSpace
 from autotune.storage import PLAN_LOCK, Results, StudyDir, study_digest
 
-# What makes a study itself; all else (resources, batches, time limits, more trials) may change under a plan.
+# What study.json holds of the options; autotune.identity says which must not change under a plan.
 _OPTIONS = (
     *(
         "objective",
@@ -44,10 +48,7 @@ _OPTIONS = (
 )
 _OPTIONS_IF_GIVEN = (  # the plans of studies without them stay as they are
     *("warm_start", "metrics", "constraints", "attention", "repeats", "fidelity", "pruner"),
-)
-IDENTITY = (
-    *("objective", "command", "metric", "metrics", "space", "forbid", "zip", "parameters", "searcher", "seed"),
-    *("warm_start", "repeats"),
+    *("version", "reuse", "cache", "hardware", "budget"),
 )
 POINTS_KEPT = 2000
 
@@ -64,6 +65,7 @@ class Plan:
     pending_batches: int = 0
     archived: str | None = None
     notes: list[str] = field(default_factory=list)
+    reused: dict[int, str] = field(default_factory=dict)  # trials that were taken over -> where from
     points: list[dict[str, Any]] = field(default_factory=list)  # the first POINTS_KEPT, where not planned before
 
 
@@ -102,15 +104,19 @@ def make_plan(
     wanted = _study(config, space, searcher, search_path)
     searcher = racing
     space.refuse_empty()
+    _check_rules(config, space)
     _check_warm_start(config, space)
     constraints_of(wanted)
     check_formulas(config.resources, space.names)
     if config.fidelity.get("name") in space.names:
         raise InvalidStudy(f"`fidelity.name` must be no parameter of the space, got {config.fidelity['name']!r}")
     slots = slots or os.cpu_count() or 1
-    if dry_run:
+    if dry_run or config.budget:
         old = None if fresh else _existing(store)
-        return _Planner(store, config, space, searcher, wanted, old, slots).run(write=False, fresh=fresh)
+        plan = _Planner(store, config, space, searcher, dict(wanted), old, slots).run(write=False, fresh=fresh)
+        refuse_overdrawn(store, plan.study, old, plan.trials, plan.done)
+        if dry_run:
+            return plan
     store.make()
     with contextlib.closing(store.lock()) as lock, lock.holding(PLAN_LOCK):
         archived = None
@@ -137,6 +143,17 @@ def _failure_policy(config: StudyConfig, searcher: Searcher) -> str:
     if config.on_failure != "auto":
         return config.on_failure
     return "record" if config.attempts > 1 or is_adaptive(searcher) else "rerun"
+
+
+def _check_rules(config: StudyConfig, space: SearchSpace) -> None:
+    """Refuse rules that are the study's and not the space's, where they would be without effect."""
+    for name, own in (("forbid", list(space.forbid)), ("zip", [list(names) for names in space.zip])):
+        given = getattr(config, name)
+        if given and given != own:
+            raise InvalidStudy(
+                f"`{name}` must be the space's own, got {given} beside a space with {own}; "
+                f"write SearchSpace(parameters, {name}=...)"
+            )
 
 
 def _check_warm_start(config: StudyConfig, space: SearchSpace) -> None:
@@ -169,28 +186,6 @@ def _study(config: StudyConfig, space: SearchSpace, searcher: Searcher, search_p
 
 def _existing(store: StudyDir) -> dict[str, Any] | None:
     return store.read_study() if os.path.exists(store.study_file) else None
-
-
-def refuse_other_study(old: dict[str, Any], wanted: dict[str, Any], root: str) -> None:
-    """Raise PlanChanged, saying what changed, where a plan on disk is of another study."""
-    changed = [
-        _difference(name, old.get(name), wanted.get(name)) for name in IDENTITY if old.get(name) != wanted.get(name)
-    ]
-    if changed:
-        raise PlanChanged(
-            f"the plan in {root!r} must be of this study, but the {' and the '.join(changed)}; "
-            "set it aside with --fresh (results that recur are kept), or give another --log-dir"
-        )
-
-
-def _difference(name: str, old: Any, new: Any) -> str:
-    if name == "space":
-        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        parts = [f"{key} from {canonical(old.get(key))} to {canonical(new.get(key))}" for key in keys]
-        return "space changed (" + ", ".join(parts) + ")"
-    if name == "parameters":
-        return f"order of the parameters changed from {', '.join(old)} to {', '.join(new)}"
-    return f"{name} changed from {canonical(old)} to {canonical(new)}"
 
 
 class _Planner:
@@ -231,6 +226,7 @@ class _Planner:
         self.wanted["digest"] = study_digest(self.wanted)
         if write:
             write_if_changed(self.store.study_file, json_bytes(self.wanted, indent=True))
+            keep_account(self.store, self.wanted)
         return self.plan
 
     def _static(self, *, write: bool) -> list[str] | None:
@@ -251,14 +247,21 @@ class _Planner:
         planner = RoundPlanner(self.store, self.wanted, self.space, self.searcher)
         planned = [round_ for round_ in range(len(sizes)) if round_ == 0 or self.store.read_round(round_) is not None]
         self.plan.written = sum(planner.plan(round_, write=write) for round_ in planned)
+        self.plan.reused = planner.taken
+        self.plan.notes += planner.notes
         # What later rounds need is not known yet: each trial may need something else.
         self._ends = list(range(1, sum(sizes)) if self._formulas else itertools.accumulate(sizes[:-1]))
-        return slot_ids(self.wanted, {name: self.wanted.get(name) for name in IDENTITY})
+        return slot_ids(self.wanted, identity_of(self.wanted))
 
     @property
     def _own_space(self) -> bool:
         """Whether the space follows from what the searcher suggests: a file with one row a trial."""
         return bool(getattr(self.searcher, "own_space", False))
+
+    @property
+    def _reuses(self) -> bool:
+        """Whether trials without a result may have one elsewhere by now."""
+        return bool(self.config.reuse or self.config.cache)
 
     def _planned(self) -> dict[str, Any]:
         """Return what is known of the config files, if all are there as ``study.json`` says; none is read for it."""
@@ -267,6 +270,7 @@ class _Planner:
             old is None
             or self._own_space
             or self._formulas
+            or self._reuses
             or any(old.get(name) != item for name, item in self.wanted.items())
         ):
             return {}
@@ -303,7 +307,7 @@ class _Planner:
                 )
             if number < POINTS_KEPT:
                 self.plan.points.append(params)
-            yield make_trial(self.wanted, number, params)
+            yield make_trial(self.wanted, number, Proposal(params))
 
     def _configs(self, *, write: bool) -> list[str]:
         """Write the config files that are not there as they should be; return all ids."""
@@ -330,8 +334,10 @@ class _Planner:
         if write:
             for number, data in changed:
                 write_atomic(self.store.config_file(number), data)
-            if self.old is None:
-                take_over(self.store, enumerate(ids))
+        if self.old is None or self._reuses:
+            taken = take_over(self.store, self.wanted, enumerate(ids), write=write)
+            self.plan.reused = taken.origins
+            self.plan.notes += taken.notes
         return ids
 
     def _differs(self, trial: TrialConfig, data: bytes) -> bool:
@@ -366,4 +372,7 @@ class _Planner:
         packer = batching.Packer(self.store, self.config, self.slots, ends)
         self.plan.batches = packer.pack(self.plan.trials, ids, write=write)
         self.plan.pending_batches, self.plan.done = packer.pending_batches, packer.done
+        self.plan.done += 0 if write else len(self.plan.reused)
         self.plan.notes += packer.notes
+        note = changed_since(self.wanted, packer.sources)
+        self.plan.notes += [note] if note else []

@@ -55,9 +55,11 @@ class TrialConfig:
         return cls(**{name: record[name] for name in cls.__slots__ if name not in optional})
 
 
-def trial_id(objective: str, params: dict[str, Any], seed: int, fidelity: float | None = None) -> str:
+def trial_id(
+    objective: str, params: dict[str, Any], seed: int, fidelity: float | None = None, version: str | None = None
+) -> str:
     """Return the id of a piece of work: equal ids are the same work, within a study and between studies."""
-    return digest([objective, params, seed, fidelity])
+    return digest([objective, params, seed, fidelity, *([] if version is None else [version])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class Result:
 
     ``attempt`` counts executions from 1; ``started_at`` is in seconds since 1970, ``duration_s`` is by the monotonic
     clock; ``retry`` is set by ``autotune retry``: the result stands in for the next attempt and is no outcome any more.
-    ``fidelity`` and ``repeat`` are the trial's, where its study has such.
+    ``fidelity`` and ``repeat`` are the trial's, where its study has such. ``source`` and ``hardware`` are those of
+    autotune.origin; ``reused_from`` is where the trial ran, if not here; ``earlier_s`` is what earlier attempts took.
     """
 
     number: int
@@ -105,6 +108,10 @@ class Result:
     retry: bool = False
     fidelity: float | None = None
     repeat: int | None = None
+    source: str | None = None
+    hardware: str | None = None
+    reused_from: str | None = None
+    earlier_s: float | None = None
 
     @property
     def state(self) -> str:

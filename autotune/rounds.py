@@ -26,7 +26,7 @@ from autotune.racing import with_repeats
 from autotune.records import Result, TrialConfig, trial_id
 from autotune.resources import resources_of
 from autotune.reuse import take_over
-from autotune.spaces import Params, SearchSpace
+from autotune.spaces import SearchSpace
 from autotune.storage import PLAN_LOCK, StudyDir
 
 _MOST_DRAWS = 100_000  # of points in place of proposals that are no news
@@ -61,14 +61,13 @@ def slot_ids(study: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]
     return [f"{key}/{number}" for number in range(study["trials"])]
 
 
-def make_trial(study: Mapping[str, Any], number: int, proposal: Params | Proposal, round_: int = 0) -> TrialConfig:
-    """Return the trial of a proposal; each repeat has a seed of its own."""
-    asked = proposal if isinstance(proposal, Proposal) else Proposal(proposal)
+def make_trial(study: Mapping[str, Any], number: int, asked: Proposal, round_: int = 0) -> TrialConfig:
+    """Return the trial that was asked for; each repeat has a seed of its own."""
     work = study["objective"] or study["command"] or ""
     seed = study["seed"] if not asked.repeat else int(digest([study["seed"], asked.repeat])[:8], 16)
     return TrialConfig(
         number=number,
-        id=trial_id(work, asked.params, seed, asked.fidelity),
+        id=trial_id(work, asked.params, seed, asked.fidelity, study.get("version")),
         params=asked.params,
         seed=seed,
         round=round_,
@@ -87,11 +86,17 @@ class RoundPlanner:
         study: the content of ``study.json``.
         space: what is searched.
         searcher: who searches.
+
+    Attributes:
+        taken: what was taken over from elsewhere, as in ``reuse.Taken``.
+        notes: what to say of it.
     """
 
     def __init__(
         self, store: StudyDir, study: Mapping[str, Any], space: SearchSpace, searcher: AdaptiveSearcher
     ) -> None:
+        self.taken: dict[int, str] = {}
+        self.notes: list[str] = []
         self._store, self._study, self._space, self._searcher = store, study, space, searcher
 
     def plan(self, round_: int, *, write: bool = True) -> int:
@@ -117,8 +122,10 @@ class RoundPlanner:
         if write:
             for trial in changed:
                 write_atomic(self._store.config_file(trial.number), json_bytes(trial.to_dict()))
-            if is_new:
-                take_over(self._store, ((trial.number, trial.id) for trial in trials))
+        if is_new or self._study.get("reuse") or self._study.get("cache"):
+            taken = take_over(self._store, self._study, ((trial.number, trial.id) for trial in trials), write=write)
+            self.taken |= taken.origins
+            self.notes += taken.notes
         return len(changed)
 
     def _differs(self, trial: TrialConfig) -> bool:
@@ -131,7 +138,8 @@ class RoundPlanner:
         numbers = trials_of(self._study, round_)
         history = self._history(numbers.start)
         self._searcher.reset(self._space, self._study["seed"])
-        asked = list(itertools.islice(self._searcher.propose(history, len(numbers)), len(numbers)))
+        given = itertools.islice(self._searcher.propose(history, len(numbers)), len(numbers))
+        asked = [item if isinstance(item, Proposal) else Proposal(item) for item in given]
         proposals = self._distinct(self._warm(asked, numbers), history, numbers, round_)
         trials = [make_trial(self._study, *item, round_) for item in zip(numbers, proposals, strict=True)]
         states = Counter(item.state or "running" for item in history)
@@ -151,26 +159,25 @@ class RoundPlanner:
         trials = (self._store.read_config(number) for number in range(stop))
         return [observe(self._study, trial, settled(self._store, self._study, trial.number)) for trial in trials]
 
-    def _warm(self, asked: list[Params | Proposal], numbers: range) -> list[Params | Proposal]:
+    def _warm(self, asked: list[Proposal], numbers: range) -> list[Proposal]:
         """Put the study's own first trials in the place of what the searcher proposed for them."""
-        warm = [] if self._study.get("repeats") else self._study.get("warm_start", [])[numbers.start : numbers.stop]
-        return [_with_params(proposal, params) for proposal, params in zip(asked, warm, strict=False)] + asked[
-            len(warm) :
-        ]
+        if self._study.get("repeats"):
+            return asked  # there they are repeated like any other point, see racing
+        warm = self._study.get("warm_start", [])[numbers.start : numbers.stop]
+        return [replace(item, params=params) for item, params in zip(asked, warm, strict=False)] + asked[len(warm) :]
 
     def _distinct(
-        self, asked: Sequence[Params | Proposal], history: Sequence[Observation], numbers: range, round_: int
-    ) -> list[Params | Proposal]:
-        """Return the proposals, each checked; random points stand in for plain ones that repeat what is known."""
+        self, asked: Sequence[Proposal], history: Sequence[Observation], numbers: range, round_: int
+    ) -> list[Proposal]:
+        """Return the proposals, each checked; random points stand in for those that repeat what is known."""
         known = {canonical([item.params, item.fidelity, item.repeat]) for item in history}
-        chosen: list[Params | Proposal] = []
+        chosen: list[Proposal] = []
         for proposal in itertools.chain(asked, self._random_points(round_)):
-            params = proposal.params if isinstance(proposal, Proposal) else proposal
-            if not self._space.contains(params):
+            if not self._space.contains(proposal.params):
                 raise InvalidStudy(
-                    f"a searcher must stay in the space, but {self._name} proposed {params} in round {round_}"
+                    f"a searcher must stay in the space, but {self._name} proposed {proposal.params} in round {round_}"
                 )
-            key = _key(proposal)
+            key = canonical([proposal.params, proposal.fidelity, proposal.repeat])
             if key not in known:
                 known.add(key)
                 chosen.append(proposal)
@@ -181,25 +188,16 @@ class RoundPlanner:
             f"and {_MOST_DRAWS:,} random points held no more; lower `max_trials` to {numbers.start + len(chosen)}"
         )
 
-    def _random_points(self, round_: int) -> Iterator[Params]:
+    def _random_points(self, round_: int) -> Iterator[Proposal]:
         if getattr(self._searcher, "round_sizes", None) is not None:
             return  # these know what each of their trials is for
         random = load_searcher("random")
         random.reset(self._space, int(digest([self._study["seed"], "random points", round_])[:8], 16))
-        yield from random.suggestions(self._space, _MOST_DRAWS)
+        yield from map(Proposal, random.suggestions(self._space, _MOST_DRAWS))
 
     @property
     def _name(self) -> str:
         return str(self._study["searcher"]["name"])
-
-
-def _with_params(proposal: Params | Proposal, params: Params) -> Params | Proposal:
-    return replace(proposal, params=params) if isinstance(proposal, Proposal) else params
-
-
-def _key(proposal: Params | Proposal) -> str:
-    asked = proposal if isinstance(proposal, Proposal) else Proposal(proposal)
-    return canonical([asked.params, asked.fidelity, asked.repeat])
 
 
 def settled(store: StudyDir, study: Mapping[str, Any], number: int) -> Result | None:
@@ -208,8 +206,10 @@ def settled(store: StudyDir, study: Mapping[str, Any], number: int) -> Result | 
     return result if result is not None and result.settles(study["on_failure"], study["attempts"]) else None
 
 
-def plan_round(store: StudyDir, round_: int, searcher: Searcher | None = None) -> None:
+def plan_round(store: StudyDir, round_: int, searcher: Searcher | None = None) -> list[str]:
     """Plan a round of a study whose earlier rounds are done, as a job's whole work; what is planned stays.
+
+    Returns notes on what was taken over from other studies.
 
     Args:
         store: the study directory.
@@ -229,10 +229,12 @@ def plan_round(store: StudyDir, round_: int, searcher: Searcher | None = None) -
             f"a searcher with rounds must have the method propose, but {study['searcher']['name']} has not"
         )
     with contextlib.closing(store.lock()) as lock, lock.holding(PLAN_LOCK):
-        RoundPlanner(store, study, space, chosen).plan(round_)
+        planner = RoundPlanner(store, study, space, chosen)
+        planner.plan(round_)
         numbers = trials_of(study, round_)
         stamp = {"round": round_, "trials": [numbers.start, numbers.stop]}
         write_if_changed(store.round_stamp(round_), json_bytes(stamp))
+        return planner.notes
 
 
 def wait_for_quorum(store: StudyDir, round_: int, is_queued: Callable[[], bool] = lambda: False) -> None:

@@ -10,11 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import autotune
 from autotune.aggregation import Summary, summarize
+from autotune.budget import spent_sentence
 from autotune.files import load_user_file
 from autotune.progress import Progress
 from autotune.storage import Results, StudyDir
@@ -122,12 +123,13 @@ def slots(rest: list[str]) -> int | None:
     return None
 
 
-def run(store: StudyDir, study: dict[str, Any], rest: list[str]) -> tuple[int, Summary]:
+def run(store: StudyDir, study: dict[str, Any], rest: list[str], targets: Sequence[str] = ()) -> tuple[int, Summary]:
     """Run Snakemake until it ends; return its exit status and where the study stands then.
 
     Its output goes to ``logs/snakemake.log``, and straight through where the user asked for a dry run.
+    ``targets`` are the files to be made, where not all of the study is to run.
     """
-    argv = command(store, study, rest)
+    argv = [*command(store, study, rest), *(["--", *targets] if targets else [])]
     results = Results(store)
     if is_dry(rest):
         status = subprocess.run(argv, check=False).returncode
@@ -156,16 +158,24 @@ def _follow(process: subprocess.Popen[bytes], store: StudyDir, study: dict[str, 
     if not summary.unsettled:  # Snakemake only has to say that nothing is to be done
         process.wait()
         return summary
-    shortest = _POLL_S if sys.stderr.isatty() else _PLAIN_POLL_S
+    looks_often = sys.stderr.isatty() or study.get("budget")  # where nobody looks on, only a budget is in a hurry
+    shortest = _POLL_S if looks_often else _PLAIN_POLL_S
     with Progress(summary.trials, summary.done, plain=True) as progress:
         pause = shortest
         while not has_ended(process, pause):
             started = time.monotonic()
             summary = summarize(store, study, results)
             progress.show(summary)
+            close_if_spent(store, study, process)
             # Looking costs at most a thirtieth of a core, which the trials have better use for.
             pause = max(shortest, 30 * (time.monotonic() - started))
     return summarize(store, study, results)
+
+
+def close_if_spent(store: StudyDir, study: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
+    """Have Snakemake begin no further job where the study's budget is spent; those that run may end."""
+    if spent_sentence(store, study) is not None:
+        process.terminate()
 
 
 def has_ended(process: subprocess.Popen[bytes], pause_s: float) -> bool:

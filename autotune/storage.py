@@ -20,6 +20,7 @@ from autotune.records import Result, TrialConfig
 PLAN_LOCK = 1 << 60
 AGGREGATE_LOCK = PLAN_LOCK + 1
 CONTROLLER_LOCK = PLAN_LOCK + 2  # held by the one `autotune study` that runs a study on SLURM
+BUDGET_LOCK = PLAN_LOCK + 3
 _BATCH_LOCKS = 1 << 61  # trial numbers are locked at their own number, batches at this plus their first trial's
 
 
@@ -33,9 +34,11 @@ class StudyDir:
         self.scalars_file = self._path("scalars.csv")
         self.trials_file = self._path("trials.csv")
         self.best_file = self._path("best.json")
+        self.report_file = self._path("report.html")
         self.lock_file = self._path("lock")
         self.cancel_file = self._path("cancel")  # `autotune cancel` asks a running `autotune study` to end
         self.snakemake_log = self._path("logs", "snakemake.log")
+        self.spent_file = self._path("spent.json")  # what a study with a budget has spent
         self.exports_file = self._path("exports.json")  # where `autotune export` wrote, so that it replaces only that
         self._configs = self._path("configs")
         self._trials = self._path("trials")
@@ -114,6 +117,10 @@ class StudyDir:
     def export_path(self, name: str) -> str:
         """``export/<name>``: where ``autotune export`` writes unless it is told where."""
         return self._path("export", name)
+
+    def figure_file(self, name: str) -> str:
+        """``report/<name>``: a figure of the report as a file of its own."""
+        return self._path("report", name)
 
     # Writing
 

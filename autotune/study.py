@@ -11,6 +11,7 @@ from typing import Any
 
 from autotune.aggregation import Summary, aggregate, best_of, planned_results, summarize, write_best
 from autotune.algorithms import Searcher
+from autotune.budget import spent_sentence
 from autotune.config import StudyConfig
 from autotune.errors import InvalidStudy, NoCompleteTrial
 from autotune.execution.begun import noting
@@ -124,6 +125,8 @@ class Study:
                     runner = Runner(self.store, study, execute, lock, environment, on_result=follow, on_start=note)
                     for numbers in self._planned_in_turn(study):
                         runner.run(numbers)
+                        if runner.purse.is_empty():
+                            break
         self.store.forget_begun("python")
 
     def _planned_in_turn(self, study: dict[str, Any]) -> Iterator[range]:
@@ -133,10 +136,14 @@ class Study:
             return
         for round_ in range(study["rounds"]):
             if round_ > 0:
-                plan_round(self.store, round_, self.searcher)
+                for note in plan_round(self.store, round_, self.searcher):
+                    _log.warning(note)
             yield trials_of(study, round_)
 
     def _report(self, summary: Summary) -> None:
+        spent = spent_sentence(self.store, summary.study)
+        if spent and summary.unsettled:
+            _log.warning("budget spent: %d of %d trials done (%s)", summary.done, summary.trials, spent)
         for (state, reason, error), numbers in summary.groups.items():
             _log.warning("%d trials %s (%s): %s", len(numbers), state, reason, error)
 

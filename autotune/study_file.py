@@ -61,7 +61,17 @@ def _study_file(path: str, read: Callable[[str], Any]) -> dict[str, Any]:
         content = {**content, **_space_file(os.path.join(os.path.dirname(path), content["space"]), read)}
     if isinstance(content.get("trials"), str):
         content = {**content, "trials": os.path.join(os.path.dirname(path), content["trials"])}
+    for name in ("reuse", "cache"):
+        if name in content:
+            content = {**content, name: _beside(path, content[name])}
     return content
+
+
+def _beside(path: str, named: Any) -> Any:
+    """Return paths as seen from the study file's folder; what is no path is left to be refused."""
+    if isinstance(named, list):
+        return [_beside(path, item) for item in named]
+    return os.path.join(os.path.dirname(path), named) if isinstance(named, str) and named else named
 
 
 def _space_file(path: str, read: Callable[[str], Any]) -> dict[str, Any]:

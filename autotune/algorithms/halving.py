@@ -14,6 +14,7 @@ from typing import Any, final
 
 from autotune.algorithms import Searcher, check_seed, is_adaptive, load_searcher
 from autotune.errors import InvalidStudy
+from autotune.fidelity import complete_fidelity
 from autotune.files import canonical
 from autotune.history import Observation, Proposal
 from autotune.spaces import Params, SearchSpace
@@ -38,6 +39,7 @@ class SuccessiveHalving:
     _ladder: _Ladder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.fidelity = complete_fidelity(self.fidelity)
         self._ladder = _Ladder(self.fidelity, load_searcher(self.sampler, self.sampler_options), brackets=1)
 
     def reset(self, space: SearchSpace, seed: int) -> None:
@@ -71,6 +73,7 @@ class Hyperband:
     _ladder: _Ladder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.fidelity = complete_fidelity(self.fidelity)
         self._ladder = _Ladder(self.fidelity, load_searcher(self.sampler, self.sampler_options), brackets=None)
 
     def reset(self, space: SearchSpace, seed: int) -> None:

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from autotune.algorithms import check_reset, check_seed, room, unseen, was_reset
-from autotune.errors import InvalidStudy, nearest
+from autotune.errors import AutotuneError, InvalidStudy, nearest
 from autotune.files import canonical
 from autotune.history import Observation
 from autotune.spaces import Choice, Parameter, Params, SearchSpace
@@ -67,12 +67,23 @@ class OptunaSearch:
         Raises:
             InvalidStudy: `reset` was not called, or the sampler cannot do what the study asks of it.
         """
+        from threadpoolctl import threadpool_limits
+
         space = was_reset(self._space)
         with _silent():
             try:
-                return self._propose(space, history, n)
-            except (ValueError, NotImplementedError) as error:
-                raise InvalidStudy(f"the searcher {self._name} must suit the study, but it says: {error}") from error
+                if self.sampler == "GPSampler":
+                    import torch  # noqa: F401  # before its threads can be limited
+                with threadpool_limits(1):  # the same sums in the same order on any number of cores
+                    return self._propose(space, history, n)
+            except ImportError as error:  # PyTorch for `gp`, cmaes for `cmaes`
+                raise InvalidStudy(f"the searcher {self._name} needs another package, got {error}") from error
+            except AutotuneError:
+                raise
+            except Exception as error:  # the sampler's own checks
+                raise InvalidStudy(
+                    f"the searcher {self._name} must suit the study and its options, but it says: {error}"
+                ) from error
 
     @property
     def _name(self) -> str:

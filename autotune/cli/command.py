@@ -20,6 +20,16 @@ from autotune.storage import StudyDir
 def run_command(name: str, module_name: str, argv: list[str]) -> int:
     """Run a command's module: ``add_arguments(parser)``, then ``run(args)``; with PASS_THROUGH ``run(args, rest)``."""
     module: Any = importlib.import_module(module_name)
+    parser = make_parser(name, module_name)
+    warnings.showwarning = _show_warning
+    if getattr(module, "ENDS_AT_ONCE", False):
+        _end_at_once(module, parser, argv)
+    return _status(module, parser, argv)
+
+
+def make_parser(name: str, module_name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, with all its help; the reference in the docs is made from it."""
+    module: Any = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(
         prog=f"autotune {name}",
         description=module.HELP,
@@ -28,10 +38,7 @@ def run_command(name: str, module_name: str, argv: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    warnings.showwarning = _show_warning
-    if getattr(module, "ENDS_AT_ONCE", False):
-        _end_at_once(module, parser, argv)
-    return _status(module, parser, argv)
+    return parser
 
 
 def _end_at_once(module: Any, parser: argparse.ArgumentParser, argv: list[str]) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from autotune import slurm
-from autotune.cli.command import add_log_dir
+from autotune.cli.command import add_log_dir, say_notes
 from autotune.rounds import plan_round, wait_for_quorum
 from autotune.storage import StudyDir
 
@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
     """See command.run_command."""
     store = StudyDir(args.log_dir)
     wait_for_quorum(store, args.round, lambda: slurm.is_here() and bool(slurm.active(store)))
-    plan_round(store, args.round)
+    say_notes(plan_round(store, args.round))
     return 0

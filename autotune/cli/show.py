@@ -13,7 +13,7 @@ from typing import Any
 from autotune.cli.command import add_log_dir, read_planned
 from autotune.live import Running, lasting, who_runs
 from autotune.records import FAILED, Result, TrialConfig
-from autotune.storage import Results, StudyDir
+from autotune.storage import StudyDir
 
 HELP = "Say all of one trial: parameters, state, metrics, error, the end of its log, files, and whether it runs again."
 EPILOG = """example:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     study = store.read_study()
     config, result = read_planned(store, number, study), store.read_result(number)
     running = who_runs(store, number, study["metric"])
-    sentence = why(store, study, result, running)
+    sentence = why(study, result, running)
     state = "running" if running else "missing" if result is None else result.state
     tail, files = _log_tail(store.stdout_file(number)), _files(store, number)
     if args.json:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def why(store: StudyDir, study: dict[str, Any], result: Result | None, running: Running | None) -> str:
+def why(study: dict[str, Any], result: Result | None, running: Running | None) -> str:
     """Return why the trial ran, or did not, and whether the same command runs it again."""
     if running is not None:
         return f"it runs now, attempt {running.attempt or '?'}"
@@ -73,20 +73,13 @@ def why(store: StudyDir, study: dict[str, Any], result: Result | None, running: 
         return "`autotune retry` has put it back to work: the same command as before runs it again"
     if not result.settles(study["on_failure"], study["attempts"]):
         return "it failed, and the same command as before runs it again"
-    origin = _origin(store, result)
-    if origin:
-        return f"it did not run here: its result was taken over from {origin}, where the same work (equal id) had it"
+    if result.reused_from:
+        return (
+            f"it did not run here: its result was taken over from {result.reused_from}, where the same work (equal id) "
+            f"had it; `autotune why {result.number}` says all"
+        )
     stands = "its failure stands" if result.state == FAILED else "it is done"
     return f"it ran here, and {stands}; `autotune retry {result.number}` would run it again"
-
-
-def _origin(store: StudyDir, result: Result) -> str | None:
-    """Return the study, of those that were set aside, whose result this is."""
-    for old in store.archived():
-        for other in Results(old).refresh().by_number.values():
-            if (other.id, other.started_at, other.host) == (result.id, result.started_at, result.host):
-                return old.root
-    return None
 
 
 def _lines(

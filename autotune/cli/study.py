@@ -10,6 +10,7 @@ from typing import Any
 
 from autotune import controller, snakemake
 from autotune.aggregation import Summary, aggregate
+from autotune.budget import spent_sentence
 from autotune.cli.command import say_notes
 from autotune.cli.plan import describe
 from autotune.cli.study_options import add_study_arguments, plan_study, refuse_misspelt, split_study_file, study_flags
@@ -56,13 +57,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _run(store: StudyDir, study: dict[str, Any], rest: list[str], drive: Drive) -> int:
+    if spent_sentence(store, study) and not snakemake.is_dry(rest) and aggregate(store).unsettled:
+        return _finish(store, aggregate(store), 1)
     status, summary = drive(store, study, rest)
     if snakemake.is_dry(rest):
         return status
     if summary.unreadable:  # Snakemake does not look into results; aggregating puts the batches of these back to work
         say_notes(f"{error}; trial {number} runs again" for number, error in aggregate(store).unreadable.items())
         status, summary = drive(store, study, rest)
-    if status != 0 and not summary.failed:
+    if status != 0 and not summary.failed and not spent_sentence(store, study):
         _explain(store, status)
     if status != 0:  # then Snakemake has not aggregated, or not all
         summary = aggregate(store)

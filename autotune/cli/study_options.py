@@ -65,9 +65,9 @@ def study_flags() -> list[str]:
 
 
 def plan_study(
-    args: argparse.Namespace, study_file: str | None, *, dry_run: bool, slots: int | None
+    args: argparse.Namespace, study_file: str | None, *, dry_run: bool, slots: int | None, has_budget: bool = True
 ) -> tuple[StudyConfig, StudyDir, Plan]:
-    """Read the options, check that the objective can be imported, and plan."""
+    """Read the options, check that the objective can be imported, and plan; a pilot has no budget."""
     from autotune.integrations.convert import Reader
 
     sys.path.insert(0, os.getcwd())  # a searcher of the user's own is found as with `python -m`
@@ -75,6 +75,7 @@ def plan_study(
     study_file = study_file or _default_file(flags)
     reader = Reader()
     config = load_config(study_file, flags, reader.read)
+    config = config if has_budget else replace(config, budget={})
     store = StudyDir(config.log_dir)
     shapes = _attention(config)
     config = _without_auto(config, shapes, store, fresh=args.fresh)

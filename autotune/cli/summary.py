@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from autotune.aggregation import Summary
+from autotune.budget import spent_sentence
 from autotune.storage import StudyDir
 
 _GROUPS_SHOWN = 10
@@ -63,13 +64,22 @@ def ending(store: StudyDir, summary: Summary) -> str:
         return f"{len(summary.unreadable)} results are not whole and will run again; {_resume(store)}"
     if summary.running:
         return f"{counted(len(summary.running))} in work now; `autotune status{_where(store)} --watch` follows them"
+    spent = spent_sentence(store, summary.study)
+    if summary.unsettled and spent:
+        return (
+            f"budget spent: {summary.done} of {summary.trials} trials done ({spent}); "
+            "raise `budget`, and the same command goes on"
+        )
     if summary.unsettled:
         failed = summary.unsettled - summary.missing
         parts = [f"{failed} failed" if failed else "", f"{summary.missing} did not run" if summary.missing else ""]
         return f"of {summary.trials} trials {' and '.join(part for part in parts if part)}; {_resume(store)}"
     files = ", ".join(os.path.basename(name) for name in (store.best_file, store.trials_file, store.scalars_file))
     kept = f"{summary.failed} failed for good (`autotune retry` runs them again); " if summary.failed else ""
-    return f"{kept}results in {store.root}: {files}"
+    report = f", {os.path.basename(store.report_file)}"
+    if not os.path.exists(store.report_file):
+        report = f"; `autotune report{_where(store)}` draws them"
+    return f"{kept}results in {store.root}: {files}{report}"
 
 
 def _resume(store: StudyDir) -> str:

@@ -16,20 +16,17 @@ def noting(path: str, host: str, gpus: str | None) -> Iterator[Note]:
 
     Several processes may append to one file. What cannot be written is left out: no trial waits or fails for it.
     """
-    handle = None
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    handles: list[int] = []  # none before the first note, so that a job that begins no trial leaves no file
     where = f"{json.dumps(host)},{json.dumps(gpus)}]\n"
 
     def note(number: int, attempt: int, started_at: float) -> None:
-        if handle is not None:
-            try:
-                os.write(handle, f"[{number},{attempt},{started_at:.3f},{where}".encode())
-            except OSError:
-                pass
+        with contextlib.suppress(OSError):
+            if not handles:
+                handles.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
+            os.write(handles[0], f"[{number},{attempt},{started_at:.3f},{where}".encode())
 
     try:
         yield note
     finally:
-        if handle is not None:
+        for handle in handles:
             os.close(handle)

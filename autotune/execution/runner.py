@@ -7,11 +7,13 @@ import os
 import platform
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from autotune import __version__
 from autotune.batch import Batch
+from autotune.budget import Purse, spent_sentence
 from autotune.errors import UnreadableFile
 from autotune.execution.begun import Note, noting
 from autotune.execution.kernel import adopt_orphans, end_orphans
@@ -22,8 +24,10 @@ from autotune.execution.trial import Trial
 from autotune.execution.viz import log_metrics
 from autotune.files import LockFile, digest
 from autotune.objectives import with_all_metrics
+from autotune.origin import origin_of
 from autotune.records import FAILED, Outcome, Result, TrialConfig
 from autotune.resources import formulas_of
+from autotune.reuse import Shared
 from autotune.storage import StudyDir
 
 Execute = Callable[[TrialConfig, int], Outcome]
@@ -86,6 +90,9 @@ def _settle_batch(
     left = sorted(set(batch.numbers) - {result.number for result in results})
     if failed:
         print(f"{len(failed)} of {len(batch.numbers)} trials failed and will run again: {_listed(failed)}", flush=True)
+    spent = spent_sentence(store, study)
+    if left and spent:
+        print(f"budget spent ({spent}): no further trial is begun", flush=True)
     if left:
         print(f"{len(left)} of {len(batch.numbers)} trials are left for the next job: {_listed(left)}", flush=True)
     if failed or left:
@@ -127,6 +134,9 @@ class Runner:
         self._environment, self._gpus, self._on_result = environment, gpus, on_result
         self._deadline, self._longest_s, self._on_start = deadline, 0.0, on_start
         self._host = os.uname().nodename
+        self._origin = origin_of(study)
+        self._shared = Shared.of(store, study, self._origin)
+        self.purse = Purse(store, study, lock)
 
     def run(self, numbers: Iterable[int]) -> list[Result]:
         """Settle the trials, in order; those that another process runs come last, when it is done with them."""
@@ -140,9 +150,9 @@ class Runner:
                 elsewhere.append(number)
             else:
                 results[number] = result
-        if elsewhere:
+        if elsewhere and not self.purse.is_empty():
             print(f"waiting for trials that another process runs: {_listed(elsewhere)}", flush=True)
-        while elsewhere and not self._is_late():
+        while elsewhere and not self._is_late() and not self.purse.is_empty():
             time.sleep(_LOCK_POLL_S)
             for number in list(elsewhere):
                 result = self._settle(number)
@@ -160,7 +170,7 @@ class Runner:
         return result.settles(self._on_failure, self._attempts)
 
     def _settle(self, number: int) -> Result | None:
-        """Run a trial unless it is settled; None where another process has it."""
+        """Run a trial unless it is settled; None where another process has it, or the budget is spent."""
         if not self._lock.acquire(number):
             return None
         try:
@@ -168,8 +178,11 @@ class Runner:
             result = self._previous(config)
             if result is not None and self.is_settled(result):
                 return result
+            reused = self._reused(config) if result is None else None
+            if reused is not None or self.purse.is_empty():
+                return reused
             result = self._run_once(config, result)
-            while self._on_failure == "record" and not self.is_settled(result):
+            while self._on_failure == "record" and not self.is_settled(result) and not self.purse.is_empty():
                 result = self._run_once(config, result)
             return result
         finally:
@@ -182,6 +195,13 @@ class Runner:
             print(f"{error}; the trial runs again", flush=True)
             return None
         return result if result is not None and result.id == config.id else None
+
+    def _reused(self, config: TrialConfig) -> Result | None:
+        """Take over what another study has put into the cache since this one was planned."""
+        result = None if self._shared is None else self._shared.find(config.number, config.id)
+        if result is not None:
+            self._store.write_result(result)
+        return result
 
     def _run_once(self, config: TrialConfig, before: Result | None) -> Result:
         attempt = 1 if before is None else before.attempt + 1
@@ -202,9 +222,15 @@ class Runner:
             environment=self._environment,
             fidelity=config.fidelity,
             repeat=config.repeat or None,
+            source=self._origin.source,
+            hardware=self._origin.hardware,
+            earlier_s=None if before is None else round(before.duration_s + (before.earlier_s or 0), 6),
         )
         self._longest_s = max(self._longest_s, result.duration_s)
         self._store.write_result(result)
+        self.purse.pay(result.duration_s, config.resources.get("gpus", 0))
+        if self._shared is not None:
+            self._shared.keep(result)
         log_metrics(result)
         if result.state == FAILED:
             print(f"trial {config.number} failed ({outcome.reason}): {outcome.error}", flush=True)
@@ -296,6 +322,7 @@ def _batch_record(
         "trials": {f"{result.number:05d}": result.state for result in results},
         "states": {state: states.count(state) for state in sorted(set(states))},
         "attempts": study["attempts"],
+        "sources": dict(Counter(result.source for result in results if result.source)),
         "result_bytes": sum(os.stat(store.result_file(result.number)).st_size for result in results),
         "environment": environment,
     }

@@ -57,7 +57,8 @@ class Knobs:
     """What `engine` reads from a trial's parameters; what is not there has its default.
 
     Attributes:
-        precision: of matrix products; the weights themselves stay fp32. ``fp16`` scales the loss.
+        precision: of matrix products; the weights themselves stay fp32. ``fp16`` scales the loss, and leaves out
+            updates in which a gradient overflows.
         strategy: on several processes ``ddp`` keeps all weights on each, ``fsdp`` a part, gathered block by block,
             ``deepspeed`` all weights, and a part of gradients and optimizer state (ZeRO 2). On one, the first two do
             nothing.
@@ -124,10 +125,10 @@ def processes() -> Iterator[Processes]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     group = torch.distributed
-    joins = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not group.is_initialized()
+    joins = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _has_group()
     if joins:
         group.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    shared = group.is_available() and group.is_initialized()
+    shared = _has_group()
     yield Processes(group.get_rank() if shared else 0, group.get_world_size() if shared else 1, device)
     if joins:
         group.destroy_process_group()
@@ -198,6 +199,8 @@ class TorchEngine:
 
 def _exchange(model: Module, wanted: bool) -> AbstractContextManager[Any]:
     """Return a context for the forward pass, after whose backward pass gradients are exchanged or only added up."""
+    if not _has_group():
+        return nullcontext()
     from torch.distributed.fsdp import FSDPModule
     from torch.nn.parallel import DistributedDataParallel
 
@@ -232,7 +235,7 @@ def _distributed(model: Module, knobs: Knobs) -> Module:
     """Return the model for several processes; on one it is the model itself."""
     import torch
 
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not _has_group():
         return model
     if knobs.strategy == "ddp":
         on_gpu = next(model.parameters()).is_cuda
@@ -245,6 +248,12 @@ def _distributed(model: Module, knobs: Knobs) -> Module:
     for module in dict.fromkeys([*_blocks(model), model]):
         fully_shard(module, mp_policy=policy)
     return model
+
+
+def _has_group() -> bool:
+    import torch
+
+    return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
 
 
 def _deepspeed(model: Module, optimizer_factory: OptimizerFactory, knobs: Knobs) -> Engine:

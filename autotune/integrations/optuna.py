@@ -23,7 +23,7 @@ def export(snapshot: Snapshot, to: str | None) -> Written:
     """Write the journal file ``to``."""
     optuna = library("optuna", "optuna")
     target = to or snapshot.store.export_path("optuna.log")
-    with replacing(snapshot.store, target) as path, _quiet(optuna):
+    with replacing(snapshot.store, target) as path, quiet(optuna):
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
         study = optuna.create_study(
             storage=storage,
@@ -38,7 +38,7 @@ def export(snapshot: Snapshot, to: str | None) -> Written:
 
 
 @contextlib.contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
+def quiet(optuna: Any) -> Iterator[None]:
     """Keep Optuna from reporting each step, and from warning of what is experimental there."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -126,11 +126,11 @@ class _Trials:
         for name, spec in self._snapshot.parameters.items():
             values = [params[name] for params in self._params.values() if name in params]
             if values:
-                found[name] = _distribution(self._optuna.distributions, spec, values)
+                found[name] = distribution_of(self._optuna.distributions, spec, values)
         return found
 
 
-def _distribution(known: Any, spec: Mapping[str, Any], values: Sequence[Any]) -> Any:
+def distribution_of(known: Any, spec: Mapping[str, Any], values: Sequence[Any]) -> Any:
     """Return Optuna's distribution of a parameter; it has no normal, so that is one as wide as the values there are."""
     if "options" in spec:
         return known.CategoricalDistribution(spec["options"])

@@ -2,7 +2,7 @@
 
 All see the same: the space in its own terms (logarithms, integers, ordered and unordered choices), batches, a seed. A
 peer that knows no infeasible points is told the worst value so far for them, which is what its users do. Each is
-imported where it is made; HEBO and Ax live in an environment of their own (see run.py).
+imported where it is made; HEBO and Ax live in environments of their own (see run.py).
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _seed_everything(seed: int) -> None:
     import torch
 
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  HEBO draws from the global generators
+    np.random.seed(seed)  # HEBO draws from the global generators
     torch.manual_seed(seed)
 
 
@@ -250,4 +250,4 @@ METHODS: dict[str, Callable[[Specs, int], Method]] = {
     "hebo": lambda specs, seed: Penalised(Hebo(specs, seed)),
     "ax": Ax,
 }
-PEER_ENVIRONMENT = ("hebo", "ax")
+APART = ("hebo", "ax")  # in environments of their own

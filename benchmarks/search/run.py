@@ -5,7 +5,7 @@
     python benchmarks/search/report.py                                # table and plot
 
 A run is 16 rounds of 8. Runs that the results file has are skipped, so it can be stopped at any time. HEBO and Ax are
-installed into ``benchmarks/search/.venv`` when first asked for. Every run has one thread.
+installed into ``benchmarks/search/.venv-*`` when first asked for. Every run has one thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS = HERE / "results.jsonl"
-PEERS = HERE / ".venv"
 ROUNDS, BATCH = 16, 8
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -32,6 +31,7 @@ Run = tuple[str, str, int]  # task, method, seed
 
 
 def main() -> None:
+    """Run what the results file has not."""
     arguments = parse()
     done = {(row["task"], row["method"], row["seed"]) for row in rows(arguments.results)}
     wanted = [
@@ -47,7 +47,7 @@ def main() -> None:
         for number, future in enumerate(as_completed(futures), 1):
             try:
                 row = future.result()
-            except Exception as error:  # one peer's crash ends no other run, and is not recorded
+            except Exception as error:  # noqa: BLE001  # one peer's crash ends no other run, and is not recorded
                 print(f"{' '.join(map(str, futures[future]))} failed: {error}", flush=True)
                 continue
             with arguments.results.open("a") as file:
@@ -67,9 +67,9 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def run_anywhere(task: str, method: str, seed: int) -> dict[str, Any]:
     """Run in a process of its own: HEBO and Ax in their own environment, all with fresh global generators."""
-    from methods import PEER_ENVIRONMENT
+    from methods import APART
 
-    python = str(peer_python()) if method in PEER_ENVIRONMENT else sys.executable
+    python = str(peer_python(method)) if method in APART else sys.executable
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
     done = subprocess.run(
         [python, __file__, "--one", task, method, str(seed)],
@@ -104,17 +104,21 @@ def run_one(task_name: str, method_name: str, seed: int) -> dict[str, Any]:
     return {**run, "values": values, "truths": truths, "search_cpu_s": round(cpu_s, 2)}
 
 
-def peer_python() -> Path:
-    """Return the interpreter of the peers' environment, made if it is missing."""
-    python = PEERS / "bin" / "python"
-    if not (PEERS / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", HERE / "requirements.txt"], check=True)
-        (PEERS / "installed").touch()
+def peer_python(method: str) -> Path:
+    """Return the interpreter of a peer's own environment, made if it is missing."""
+    folder = HERE / f".venv-{method}"
+    python = folder / "bin" / "python"
+    if not (folder / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        requirements = HERE / f"requirements-{method}.txt"
+        options = ["--no-deps"] if method == "hebo" else []
+        subprocess.run([python, "-m", "pip", "install", "-q", *options, "-r", requirements], check=True)
+        (folder / "installed").touch()
     return python
 
 
 def parse() -> argparse.Namespace:
+    """Return the command line's options."""
     from methods import METHODS
     from tasks import TASKS
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -63,10 +64,11 @@ def _vector(params: Params) -> list[float]:
     return [value for name, value in params.items() if name.startswith("x")]
 
 
-# Classic functions, https://www.sfu.ca/~ssurjano/optimization.html
+# Classic functions, with the best points away from the middle, where some searchers begin; https://www.sfu.ca/~ssurjano/optimization.html
 
 
 def branin(params: Params) -> float:
+    """Three equal minima in two dimensions."""
     x, y = params["x0"], params["x1"]
     return (
         (y - 5.1 * x * x / (4 * math.pi**2) + 5 * x / math.pi - 6) ** 2
@@ -76,17 +78,20 @@ def branin(params: Params) -> float:
 
 
 def rosenbrock(params: Params) -> float:
+    """A curved valley."""
     x = _vector(params)
-    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in zip(x, x[1:], strict=False))
+    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(x))
 
 
 def ackley(params: Params) -> float:
-    x = [value - 3.1 for value in _vector(params)]  # away from the centre, where some searchers begin
+    """Many shallow minima around a deep one."""
+    x = [value - 3.1 for value in _vector(params)]
     root = math.sqrt(sum(v * v for v in x) / len(x))
     return -20 * math.exp(-0.2 * root) - math.exp(sum(math.cos(2 * math.pi * v) for v in x) / len(x)) + 20 + math.e
 
 
 def levy(params: Params) -> float:
+    """Many minima along each axis."""
     w = [1 + (v - 1) / 4 for v in _vector(params)]
     middle = sum((a - 1) ** 2 * (1 + 10 * math.sin(math.pi * a + 1) ** 2) for a in w[:-1])
     return math.sin(math.pi * w[0]) ** 2 + middle + (w[-1] - 1) ** 2 * (1 + math.sin(2 * math.pi * w[-1]) ** 2)
@@ -213,6 +218,7 @@ def _loss(model: Any, name: str, rows: int = 10_000) -> float:
 
 
 def svc_digits(params: Params) -> float:
+    """A support vector classifier; `degree` counts for one kernel only."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler, StandardScaler
     from sklearn.svm import SVC
@@ -223,6 +229,7 @@ def svc_digits(params: Params) -> float:
 
 
 def knn_digits(params: Params) -> float:
+    """Neighbours after a projection."""
     from sklearn.decomposition import PCA
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
@@ -234,6 +241,7 @@ def knn_digits(params: Params) -> float:
 
 
 def sgd_digits(params: Params) -> float:
+    """A linear classifier by gradient steps, whose options depend on one another."""
     from sklearn.linear_model import SGDClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -243,6 +251,7 @@ def sgd_digits(params: Params) -> float:
 
 
 def mlp_wine(params: Params) -> float:
+    """A small neural network, trained briefly."""
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -253,6 +262,7 @@ def mlp_wine(params: Params) -> float:
 
 
 def trees_cancer(params: Params) -> float:
+    """Small forests."""
     from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
     forest = {"extra": ExtraTreesClassifier, "random": RandomForestClassifier}[params["kind"]]
@@ -260,12 +270,14 @@ def trees_cancer(params: Params) -> float:
 
 
 def boosting_diabetes(params: Params) -> float:
+    """Boosted trees."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     return _loss(GradientBoostingRegressor(random_state=0, **params), "diabetes")
 
 
 def kernel_ridge_diabetes(params: Params) -> float:
+    """Kernel ridge regression; which options count depends on the kernel."""
     from sklearn.kernel_ridge import KernelRidge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import QuantileTransformer, StandardScaler
@@ -313,9 +325,9 @@ _SERVING = {
 
 TASKS = {
     "branin": Task("classic", {"x0": _uniform(-5, 10), "x1": _uniform(0, 15)}, branin, 0.397887),
-    "rosenbrock4": Task("classic", _box(4, -2, 2), rosenbrock, 0.0, develop=True),
+    "rosenbrock4": Task("classic", _box(4, -2.2, 1.6), rosenbrock, 0.0, develop=True),
     "ackley5": Task("classic", _box(5, -10, 10), ackley, 0.0),
-    "levy8": Task("classic", _box(8, -10, 10), levy, 0.0),
+    "levy8": Task("classic", _box(8, -12, 7), levy, 0.0),
     "hartmann6": Task("classic", _box(6, 0, 1), functools.partial(_hartmann, _HARTMANN6), -3.32237, develop=True),
     "mixed_basins": Task(
         "classic",

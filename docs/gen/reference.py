@@ -1,12 +1,13 @@
 """Writes the pages of the reference that follow from the code, each time the site is built; mkdocs.yml names this hook.
 
-Nothing of it is kept in the repository, so nothing of it can be out of date. Links from a page to a file outside docs/
-(which GitHub follows) are led to the page that is made of that file, or to nothing where there is none.
+Nothing of it is kept in the repository, so nothing of it can be out of date.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import logging
 import re
 import sys
@@ -30,6 +31,8 @@ from autotune.records import Result, TrialConfig  # noqa: E402
 from autotune.spaces import Choice, SearchSpace  # noqa: E402
 from autotune.storage import StudyDir  # noqa: E402
 
+_log = logging.getLogger("mkdocs.hooks.reference")  # below mkdocs: there a warning is an error
+
 # Files outside docs/ that are pages of the site too.
 OUTSIDE = {"config/README.md": "reference/study-file.md", "CHANGELOG.md": "changelog.md"}
 
@@ -48,56 +51,71 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links out of docs/ to the pages that stand for those files."""
+    """Lead links out of docs/, which GitHub follows, to the page made of that file, or name the file instead."""
     up = "../" * page.file.src_uri.count("/")
-    for name, instead in OUTSIDE.items():
-        markdown = markdown.replace(f"]({up}../{name}", f"]({up}{instead}")
-    return markdown
+
+    def led(link: re.Match[str]) -> str:
+        text, name, anchor = link.groups()
+        if name in OUTSIDE:
+            return f"[{text}]({up}{OUTSIDE[name]}{anchor})"
+        if not (ROOT / name).exists():
+            _log.warning("%s links to %s, which is not there", page.file.src_uri, name)
+        return f"{text} (`{name}`)"
+
+    return re.sub(rf"\[([^\]]*)\]\({re.escape(up)}\.\./([^)#]+)([^)]*)\)", led, markdown)
 
 
 def command_line() -> str:
     """Return the page of all commands: what each says to ``--help``."""
     parts = [
         "# Command line",
-        "Made from the parsers of `autotune/cli`, that is, what `autotune COMMAND --help` says. `python -m autotune.cli` is the same as `autotune`.",
-        "| exit status | means |\n|---|---|",
-        "| 0 | every trial has an outcome |\n| 1 | some have not, or there is no best |",
-        "| 2 | the input cannot work: one sentence says why, nothing was changed |\n| 130 | interrupted |",
+        (
+            "Made from the parsers in `autotune/cli`: what `autotune COMMAND --help` says. "
+            "`python -m autotune.cli` is the same as `autotune`."
+        ),
+        (
+            "| exit status | means |\n|---|---|\n"
+            "| 0 | every trial has an outcome |\n| 1 | some have not, or there is no best |\n"
+            "| 2 | the input cannot work: one sentence says why, nothing was changed |\n| 130 | interrupted |"
+        ),
     ]
-    text = [*parts[:2], "\n".join(parts[2:])]
     for name, (module, _) in COMMANDS.items():
-        text += [f"## autotune {name}", f"```text\n{make_parser(name, module).format_help()}```"]
-    return "\n\n".join(text)
+        parts += [f"## autotune {name}", f"```text\n{make_parser(name, module).format_help()}```"]
+    return "\n\n".join(parts)
 
 
 def study_file() -> str:
     """Return the page of the study file: config/README.md, and the example beside it."""
-    text = (ROOT / "config/README.md").read_text()
-    text = re.sub(r"\]\(\.\./docs/", "](../", text).replace("`config.yaml` beside this page", "[the example below](#an-example)")
+    text = (ROOT / "config/README.md").read_text().replace("](../docs/", "](../")
+    text = text.replace("`config.yaml` beside this page", "[the example below](#an-example)")
     return f"{text}\n## An example\n\n```yaml\n{(ROOT / 'config/config.yaml').read_text()}```\n"
 
 
 def file_formats() -> str:
-    """Return the page of the study directory: every name, both records, and the files of a study that has just been run."""
-    rows = [
-        line
-        for item in vars(StudyDir).values()
-        if inspect.isfunction(item)
-        and (found := re.match(r"``([^`]+)``: (.+?)[.]?\n", f"{inspect.getdoc(item)}\n"))
-        and (line := f"| `{found[1]}` | {found[2].replace('``', '`')} |")
-    ]
+    """Return the page of the study directory: every name, both records, and the files of a study that has just run."""
     parts = [
         "# Files of a study",
-        f"Made from the code, with the files of a study of three trials that ran while this page was built. All JSON files have "
-        f"`schema_version`, now {SCHEMA_VERSION}; another version is refused in a sentence and left as it is. Every file is "
-        "written whole or not at all: that it is there means that it is complete.",
-        "\n".join(["| file | holds |", "|---|---|", *rows]),
+        (
+            "Made from the code, with the files of a study of three trials that ran while this page was built. All "
+            f"JSON files have `schema_version`, now {SCHEMA_VERSION}; another version is refused in a sentence and "
+            "left as it is. Every file is written whole or not at all: that it is there means that it is complete. "
+            "`study.json`, `best.json` and the tables are shown [below](#an-example); the others are:"
+        ),
+        "\n".join(["| file | holds |", "|---|---|", *_named_files()]),
         "## What is planned for a trial",
         _described(TrialConfig),
         "## What came of it",
         _described(Result),
+        "## An example",
     ]
     return "\n\n".join([*parts, *_examples()])
+
+
+def _named_files() -> list[str]:
+    """Return a row for each file of which `StudyDir` says what it is for: ```name``: what``."""
+    texts = [f"{inspect.getdoc(item)}\n" for item in vars(StudyDir).values() if inspect.isfunction(item)]
+    found = [re.match(r"``([^`]+)``: (.+?)[.]?\n", text) for text in texts]
+    return [f"| `{match[1]}` | {match[2].replace('``', '`')} |" for match in found if match]
 
 
 def _described(record: type) -> str:
@@ -105,7 +123,7 @@ def _described(record: type) -> str:
 
 
 def _examples() -> list[str]:
-    """Run a study with a trial that completes, one that is infeasible and one that fails; return its files as blocks."""
+    """Run a study of which one trial completes, one is infeasible and one fails; return its files as blocks."""
 
     def objective(params: dict[str, Any], trial: Trial) -> float:
         if params["batch_size"] == 32:
@@ -117,13 +135,12 @@ def _examples() -> list[str]:
 
     found = []
     logging.getLogger("autotune").setLevel(logging.ERROR)  # that a trial failed is no fault of the site
-    with tempfile.TemporaryDirectory() as folder:
-        config = StudyConfig(metric="loss", max_trials=3, log_dir=folder)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        config = StudyConfig(objective="train:objective", metric="loss", max_trials=3, log_dir=folder)
         space = SearchSpace({"batch_size": Choice([16, 32, 64])})
         Study(config, space, GridSearch()).optimize(objective)
-        shown = ("study.json", *(f"configs/trial_{n:05d}.json" for n in range(1)))
-        shown += tuple(f"trials/trial_{n:05d}.json" for n in range(3))
+        shown = ["study.json", "configs/trial_00000.json", *(f"trials/trial_0000{number}.json" for number in range(3))]
         for name in (*shown, "best.json", "trials.csv", "scalars.csv"):
             text = Path(folder, name).read_text().replace(str(ROOT), "/home/you")
             found += [f"### `{name}`", f"```{name.rpartition('.')[2]}\n{text.rstrip()}\n```"]
-    return ["## Files of a study of three trials", *found]
+    return found

@@ -143,7 +143,7 @@ OPTIONS = [
     bad("gpus-negative", "study.yaml", "gpus", "at least 0", "-1", resources={"gpus": -1}),
     bad("timeout-0", "study.yaml", "`trial_timeout`", "above 0", trial_timeout=0),
     bad("timeout-in-process", "`trial_timeout`", "`isolation`", trial_timeout=3, isolation="none"),
-    bad("attempts-with-rerun", "`attempts`", "on_failure: record", attempts=3),
+    bad("attempts-with-rerun", "`attempts`", "on_failure: record", attempts=3, on_failure="rerun"),
     bad("isolation-wrong", "study.yaml", "`isolation`", "'trial'", isolation="process"),
     bad("batch-size-0", "study.yaml", "`trials_per_job`", "'auto'", trials_per_job=0),
     bad("log-dir-file", "log_dir", "study.yaml", "--log-dir", log_dir="study.yaml"),

@@ -84,3 +84,22 @@ def test_fidelities_of_whole_bounds_are_whole_and_others_are_not() -> None:
     assert [rung[0].fidelity for rung in uneven] == [1, 4, 11, 33, 100]
     part = play(SuccessiveHalving({"name": "data", "min": 0.1, "max": 0.9, "eta": 3}), 13)
     assert [rung[0].fidelity for rung in part] == pytest.approx([0.1, 0.3, 0.9])
+
+
+@pytest.mark.parametrize(
+    "fidelity",
+    [
+        {"name": "epochs"},
+        {"max": 9},
+        {"name": "e", "min": 0, "max": 9},
+        {"name": "e", "min": 9, "max": 3},
+        {"name": "e", "max": 9, "eta": 1.5},
+    ],
+)
+def test_a_fidelity_that_makes_no_sense_is_refused(fidelity: dict[str, Any]) -> None:
+    with pytest.raises(InvalidStudy, match="`fidelity` must have a `name`"):
+        SuccessiveHalving(fidelity)
+
+
+def test_a_fidelity_has_defaults() -> None:
+    assert Hyperband({"name": "epochs", "max": 9}).fidelity == {"name": "epochs", "min": 1, "max": 9, "eta": 3}

@@ -256,3 +256,11 @@ def test_a_formula_that_makes_no_sense_is_refused_at_plan_time(formula: str, say
     with pytest.raises(InvalidInput, match=says):
         plan(tmp_path / "s", GridSearch(), space=SearchSpace({"tp": Choice([1, 2])}), resources={"cpus": formula})
     assert not (tmp_path / "s/study.json").exists()
+
+
+def test_rules_beside_a_space_of_its_own_are_refused_where_they_would_do_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InvalidStudy, match="`forbid` must be the space's own"):
+        plan(tmp_path, forbid=["x > 0.5"])
+    assert (
+        plan(tmp_path, space=SearchSpace({"x": Uniform(0.0, 1.0)}, forbid=["x > 0.5"]), forbid=["x > 0.5"]).trials == 6
+    )

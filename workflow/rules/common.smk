@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import math
 import os
@@ -176,6 +177,12 @@ def wanted_attention(wildcards):
         return []
     plots = ("heatmap", "speedup", "roofline") if find_spec("matplotlib") else ()
     return [f"{STORE}/attn.csv", f"{STORE}/attn_best.json", *(f"{STORE}/attn/{plot}.png" for plot in plots)]
+
+
+def wanted_report(wildcards):
+    """The report, where there is one: it is kept up to date. What cannot be drawn here does not stop a study."""
+    can_draw = all(importlib.util.find_spec(library) for library in ("plotly", "matplotlib", "jinja2"))
+    return rules.report.output if can_draw and os.path.exists(os.path.join(LOG_DIR, "report.html")) else []
 
 
 def planned_attention(wildcards):

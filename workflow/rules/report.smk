@@ -2,8 +2,8 @@ localrules:
     report,
 
 
-# The target `report`: all trials, then the page and its figures. It is not part of `all`: it needs plotting libraries.
-# A figure that a study has not is there all the same, and says why.
+# The target `report`: all trials, then the page and its figures. `all` only keeps a report up to date, since it needs
+# plotting libraries. A figure that a study has not is there all the same, and says why.
 rule report:
     input:
         rules.aggregate.output,
@@ -13,7 +13,9 @@ rule report:
         history=report(f"{STORE}/report/history.svg", caption="../report/history.rst", category="Outcome"),
         pareto=report(f"{STORE}/report/pareto.svg", caption="../report/pareto.rst", category="Outcome"),
         ties=report(f"{STORE}/report/ties.svg", caption="../report/ties.rst", category="Outcome"),
-        importances=report(f"{STORE}/report/importances.svg", caption="../report/importances.rst", category="Parameters"),
+        importances=report(
+            f"{STORE}/report/importances.svg", caption="../report/importances.rst", category="Parameters"
+        ),
         parallel=report(f"{STORE}/report/parallel.svg", caption="../report/parallel.rst", category="Parameters"),
         slices=report(f"{STORE}/report/slices.svg", caption="../report/slices.rst", category="Parameters"),
         contour=report(f"{STORE}/report/contour.svg", caption="../report/contour.rst", category="Parameters"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
-from autotune.algorithms import check_reset, check_seed
+from autotune.algorithms import check_reset, check_seed, was_reset
 from autotune.history import Observation
 from autotune.spaces import Params, SearchSpace
 
@@ -42,9 +42,9 @@ class AutoSearch:
 
     def propose(self, history: Sequence[Observation], n: int) -> list[Params]:
         """Return the next ``n`` points; fewer only where the space has no more that are new."""
+        from threadpoolctl import threadpool_limits
+
         from autotune.algorithms.auto.rounds import next_points
 
-        if self._space is None:
-            check_reset(SearchSpace({}), None)
-            return []
-        return next_points(self._space, self._seed, history, n)
+        with threadpool_limits(1):  # the same sums in the same order on any number of cores; threads cost time here
+            return next_points(was_reset(self._space), self._seed, history, n)

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 LEAST_VALUES = 4  # for a model of them to say anything
 MOST_TRIALS = 400  # that a model is made of, since its cost grows with their cube
 POOL = 600  # random points that each proposal of a round is chosen from, beside those near good ones
-SIFTED = 32  # first points, for each that is proposed, where some trials were not feasible
+SIFTED, KEPT = 8, 2  # first points for each that is proposed, before and after the sieve of feasibility
 GOOD_SHARE = 0.15  # of the trials, which others are to resemble
 ELITE = 10  # good points that others are made from
 START_BLOCK, START_BLOCKS = 256, 16  # of the first points, some of which may be forbidden
@@ -54,7 +54,7 @@ def next_points(space: SearchSpace, seed: int, history: Sequence[Observation], n
     rng = np.random.default_rng([seed, len(history)])
     if sum(item.values is not None for item in history) >= LEAST_VALUES:
         chosen = _Round.make(space, history, rng).points(known, n)
-    elif (gate := _gate(Coding(space), history, rng)) is not None:
+    elif _is_rare(history) and (gate := _gate(Coding(space), history, rng)) is not None:
         chosen = _likely_feasible(space, gate, first_points(space, seed, known, SIFTED * n), n)
     else:
         chosen = first_points(space, seed, known, n)
@@ -128,7 +128,7 @@ class _Round:
     def _best(self, slot: int, candidates: Candidates) -> Candidates | None:
         """Return the candidate of the highest score, after a search around good points and good candidates."""
         role, view = ROLES[slot % len(ROLES)]
-        model = self.models[(view + slot // len(ROLES)) % len(self.models)]
+        model = self.models[(view + slot // 2 * 2) % len(self.models)]  # of two that view's, of more in turn
         mean = np.where(self.feasible, model.predict(self.features)[0], np.inf)
         elite = np.argsort(mean, kind="stable")[:ELITE]
         best = float(mean[elite[0]]) if self.feasible.any() else 0.0
@@ -167,17 +167,18 @@ def _gate(coding: Coding, history: Sequence[Observation], rng: np.random.Generat
     return fit(coding.features(coding.coordinates([item.params for item in ended])), labels, coding.owner)
 
 
+def _is_rare(history: Sequence[Observation]) -> bool:
+    """Return whether so few trials are feasible that where they may be matters more than an even spread."""
+    ended = [item.is_feasible for item in history if item.state is not None]
+    return 4 * sum(ended) < len(ended)
+
+
 def _likely_feasible(space: SearchSpace, gate: Process, points: list[Params], n: int) -> list[Params]:
-    """Return the ``n`` points that may best be feasible, each chosen as if those before it had turned out not to be."""
+    """Return ``n`` of the points that are the most likely to be feasible, in their order, which spreads them."""
     coding = Coding(space)
-    features = coding.features(coding.coordinates(points))
-    chosen: list[int] = []
-    while len(chosen) < min(n, len(points)):
-        chances = log_chance(*gate.predict(features), gate.noise)
-        chances[chosen] = -np.inf
-        chosen.append(int(np.argmax(chances)))
-        gate = gate.given(features[chosen[-1:]], np.array([-1.0]))
-    return [points[row] for row in chosen]
+    chances = log_chance(*gate.predict(coding.features(coding.coordinates(points))), gate.noise)
+    kept = np.sort(np.argsort(-chances, kind="stable")[: KEPT * n])
+    return [points[row] for row in kept[:n]]
 
 
 def _thinned(items: list[Observation], rng: np.random.Generator) -> list[Observation]:

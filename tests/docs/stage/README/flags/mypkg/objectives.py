@@ -1,0 +1,2 @@
+def train_eval(params, trial):
+    return params["lr"]

@@ -1,0 +1,2 @@
+def objective(params, trial):
+    return params["lr"]
