@@ -97,7 +97,7 @@ quickstart: $(INSTALLED) ## tune a network on scikit-learn's digits: 32 trials, 
 	@$(RUN) python -m examples.digits.compare
 
 docs: $(INSTALLED) ## build the documentation into site/
-	@$(RUN) $(MKDOCS) --quiet
+	@$(RUN) $(MKDOCS) > $(VENV)/mkdocs.log 2>&1 || { cat $(VENV)/mkdocs.log; exit 1; }
 	@echo "open site/index.html"
 
 wheel: $(INSTALLED) ## build dist/*.whl

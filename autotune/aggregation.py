@@ -205,8 +205,8 @@ def csv_bytes(rows: Iterator[dict[str, Any]], columns: list[str]) -> bytes:
     """Return a table as the bytes of a CSV file."""
     import pandas as pd
 
-    # dtype=object: a column with gaps would turn its integers into floats, and where PyArrow is installed a name that is
-    # no Unicode (half of a surrogate pair) would be refused.
+    # dtype=object: a column with gaps would turn its integers into floats, and where PyArrow is installed a name with
+    # half of a surrogate pair would be refused.
     table = pd.DataFrame(rows, columns=pd.Index(columns, dtype=object), dtype=object)
     return bytes(table.to_csv(index=False).encode("utf-8", "backslashreplace"))
 

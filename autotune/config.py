@@ -108,7 +108,7 @@ class StudyConfig:
             (("min", Number(low=1, whole=True, example=3)), ("max", Number(low=1, whole=True, example=10))),
             example="{min: 3, max: 10}",
         ),
-        "for noisy objectives: each point is tried `min` times, contenders up to `max` times; the best has the best mean",
+        "for noisy objectives: each point is tried `min` times, contenders up to `max` times; the best mean wins",
     )
     fidelity: dict[str, Any] = _option(
         {},

@@ -22,7 +22,7 @@ def complete_fidelity(given: Mapping[str, Any]) -> dict[str, Any]:
     whole_eta = isinstance(fidelity["eta"], int) and fidelity["eta"] >= 2
     if not fidelity.get("name") or not numbers or not 0 < fidelity["min"] <= fidelity["max"] or not whole_eta:
         raise InvalidStudy(
-            "`fidelity` must have a `name`, a `max`, a `min` above 0 that is no larger, and a whole `eta` of at least 2, "
-            f"got {dict(given)}; for example {{name: epochs, min: 1, max: 81, eta: 3}}"
+            "`fidelity` must have a `name`, a `max`, a `min` above 0 that is no larger, and a whole `eta` of at least "
+            f"2, got {dict(given)}; for example {{name: epochs, min: 1, max: 81, eta: 3}}"
         )
     return fidelity

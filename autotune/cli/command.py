@@ -97,9 +97,7 @@ def read_planned(store: StudyDir, number: int, study: dict[str, Any]) -> TrialCo
     """Read what was planned for a trial; raise InvalidInput where there is no such trial, or its round is to come."""
     check_number(number, study)
     if study["rounds"] > 1 and not os.path.exists(store.config_file(number)):
-        raise InvalidInput(
-            f"trial {number} must have been planned, but its round has not begun; see `autotune status`"
-        )
+        raise InvalidInput(f"trial {number} must have been planned, but its round has not begun; see `autotune status`")
     return store.read_config(number)
 
 

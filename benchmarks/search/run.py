@@ -100,6 +100,7 @@ def run_one(task_name: str, method_name: str, seed: int) -> dict[str, Any]:
         start = time.process_time()
         method.tell(batch, [value for value, _ in seen])
         cpu_s += time.process_time() - start
+    values, truths = ([v if v is None else float(f"{v:.7g}") for v in column] for column in (values, truths))
     run = {"task": task_name, "method": method_name, "seed": seed}
     return {**run, "values": values, "truths": truths, "search_cpu_s": round(cpu_s, 2)}
 

@@ -210,7 +210,10 @@ def _loss(model: Any, name: str, rows: int = 10_000) -> float:
     x_train, x_test, y_train, y_test = _split(name, rows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(x_train, y_train)
+        try:
+            model.fit(x_train, y_train)
+        except ValueError:  # the weights of a network diverged
+            return 2.0
         loss = 1 - model.score(x_test, y_test)
         if hasattr(model, "predict_proba"):
             loss = loss / 2 + min(2.0, log_loss(y_test, model.predict_proba(x_test))) / 2

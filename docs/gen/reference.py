@@ -13,6 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from autotune.cli import COMMANDS  # noqa: E402
 from autotune.cli.command import make_parser  # noqa: E402
 from autotune.execution.trial import Trial  # noqa: E402
 from autotune.files import SCHEMA_VERSION  # noqa: E402
-from autotune.records import Result, TrialConfig  # noqa: E402
+from autotune.records import REASONS, Outcome, Result, TrialConfig  # noqa: E402
 from autotune.spaces import Choice, SearchSpace  # noqa: E402
 from autotune.storage import StudyDir  # noqa: E402
 
@@ -103,9 +104,10 @@ def file_formats() -> str:
         ),
         "\n".join(["| file | holds |", "|---|---|", *_named_files()]),
         "## What is planned for a trial",
-        _described(TrialConfig),
+        *_described(TrialConfig),
         "## What came of it",
-        _described(Result),
+        *_described(Result, Outcome),
+        "\n".join(["| state | reasons |", "|---|---|", *_states()]),
         "## An example",
     ]
     return "\n\n".join([*parts, *_examples()])
@@ -118,8 +120,17 @@ def _named_files() -> list[str]:
     return [f"| `{match[1]}` | {match[2].replace('``', '`')} |" for match in found if match]
 
 
-def _described(record: type) -> str:
-    return str(inspect.getdoc(record)).replace("``", "`")
+def _described(record: type, *parts: type) -> list[str]:
+    """Return what a record says of itself, and its fields; it is written flat, with those of its parts."""
+    found = [
+        item for kind in (record, *parts) for item in fields(kind) if item.type not in {part.__name__ for part in parts}
+    ]
+    rows = [f"| `{item.name}` | `{item.type.replace('|', 'or')}` |" for item in found]
+    return [str(inspect.getdoc(record)).replace("``", "`"), "\n".join(["| key | type |", "|---|---|", *rows])]
+
+
+def _states() -> list[str]:
+    return [f"| `{state}` | {', '.join(f'`{one}`' for one in reasons if one)} |" for state, reasons in REASONS.items()]
 
 
 def _examples() -> list[str]:

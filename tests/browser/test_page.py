@@ -91,7 +91,7 @@ def opened(browser: Any, report: Path) -> Opened:
     tries = [_open(browser, report) for _ in range(3)]
     for one in tries:
         print(f"open after {one.open_s:.2f} s, of which {one.cpu_s:.2f} s of computing")
-    best = min(tries, key=lambda one: one.cpu_s)
+    best = min(tries, key=lambda one: one.open_s)
     for one in tries:
         if one is not best:
             one.page.close()
@@ -122,8 +122,9 @@ def numbers(page: Any) -> list[int]:
 
 def test_ten_thousand_trials_are_small_and_open_soon(opened: Opened, report: Path) -> None:
     assert report.stat().st_size < MOST_BYTES
-    # Time of computing, for other work on the machine is not the page's; on an idle one it is nearly all.
     assert opened.cpu_s < MOST_S
+    if os.getloadavg()[0] < (os.cpu_count() or 1):  # else it waits for other work
+        assert opened.open_s < MOST_S
 
 
 def test_figures_are_drawn(opened: Opened, tmp_path: Path) -> None:
@@ -161,11 +162,12 @@ def test_hover_tells_the_trial_and_a_click_shows_it_in_the_table(opened: Opened)
     page.mouse.move(place[0] + 30, place[1])
     page.mouse.move(place[0], place[1], steps=5)
     page.wait_for_function("document.querySelector('#history .trial').textContent !== ''")
+    page.wait_for_timeout(500)  # points on the way were hovered as well
     told = line.inner_text()
     assert told.startswith("trial ") and "lr " in told and "loss " in told
     page.mouse.click(place[0], place[1])
     page.wait_for_function("document.querySelectorAll('#table tbody tr').length === 1")
-    assert numbers(page) == [int(line.inner_text().split()[1].rstrip(":"))]
+    assert numbers(page) == [int(told.split()[1].rstrip(":"))]
     page.click("#clear")
 
 

@@ -131,6 +131,18 @@ def test_every_command_and_flag_exists(page: Path) -> None:
             )
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_every_file_and_target_of_this_repository_exists(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(
+        r"(?<![\w./])((?:autotune|benchmarks|examples|profiles|tests|workflow)/[\w/-]+\.(?:py|yaml|csv|txt))\b", text
+    )
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+
+
 def test_output_that_was_not_printed_is_found() -> None:
     assert prints("2 of … done\nbest …", "2 of 3 trials done\nnote\nbest loss 1 ") is None
     assert prints("best …\n2 of …", "2 of 3 trials done\nbest loss 1") == "2 of …"

@@ -143,7 +143,7 @@ def test_attempts_and_slots_are_paid_for(tmp_path: Path, write_study: Any, cli: 
     assert took["seconds"] >= len(executed(tmp_path)) * SLEEP_S
     records = [json.loads(path.read_bytes()) for path in (tmp_path / ".autotune/trials").iterdir()]
     known_s = sum(record["duration_s"] + record.get("earlier_s", 0) for record in records)
-    assert took["seconds"] == pytest.approx(known_s)
+    assert took["seconds"] == pytest.approx(known_s, abs=1e-3)
 
 
 def test_an_account_follows_from_the_results_there_are(tmp_path: Path, write_study: Any, cli: Cli) -> None:
@@ -154,7 +154,7 @@ def test_an_account_follows_from_the_results_there_are(tmp_path: Path, write_stu
     write_study(tmp_path, source=OBJECTIVE, max_trials=4, resources=resources, budget={"gpu_hours": 1})
     assert cli("plan", "study.yaml", env=machine).returncode == 0
     took = json.loads((tmp_path / ".autotune/spent.json").read_bytes())
-    assert took["gpu_seconds"] == pytest.approx(took["seconds"] / 2)
+    assert took["gpu_seconds"] == pytest.approx(took["seconds"] / 2, abs=1e-5)  # both are rounded
     assert took["seconds"] >= 4 * SLEEP_S
     write_study(tmp_path, source=OBJECTIVE, max_trials=4, resources=resources)
     assert cli("plan", "study.yaml", env=machine).returncode == 0

@@ -49,7 +49,7 @@ def test_the_literal_line_runs_rungs_as_jobs_and_decides_as_on_one_machine(lab: 
 def test_killed_in_mid_round_it_goes_on_with_the_same_decisions(lab: Any, tmp_path: Path) -> None:
     lab.write("time.sleep(1)", **KEYS)
     study = lab.start(*lab.study())
-    lab.wait(lambda: (lab.folder / ".autotune/rounds/round_00001.json").exists(), "the second round")
+    lab.wait((lab.folder / ".autotune/rounds/round_00001.json").exists, "the second round")
     os.killpg(study.pid, signal.SIGKILL)
 
     done = lab.run(*lab.study())
