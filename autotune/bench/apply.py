@@ -26,6 +26,9 @@ def apply(name: str) -> Callable[[], None]:
     A kernel of PyTorch is put first in its order of priority: where it cannot do a call, the others still do.
     FlashAttention 3 and 4 take the place of its flash kernel (PyTorch 2.11 on).
 
+    With ``torch.compile``, set ``torch._functorch.config.enable_autograd_cache = False`` beside it: that cache on disk
+    does not know which kernel was wanted, and gives one process what another compiled with another kernel.
+
     Returns:
         A function that puts things back as they were.
 

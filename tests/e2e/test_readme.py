@@ -20,7 +20,7 @@ def test_the_searcher_plans(tmp_path: Path, cli: Any) -> None:
     planned = cli("plan", "--objective", "train:objective", "--space", "space.json", "--algo", "search:Corners")
 
     assert planned.returncode == 0, planned.stderr
-    assert len(list((tmp_path / ".autotune/configs").iterdir())) == 2
+    assert len(list((tmp_path / ".autotune/configs").iterdir())) == 3
 
 
 def test_every_command_in_the_table_exists(cli: Any) -> None:
