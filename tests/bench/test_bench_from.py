@@ -359,7 +359,7 @@ def test_a_step_gains_the_weighted_difference(make_case):
     ]
     found = {
         (one, "cpu"): measurement(one, torch=1.0, torch_flash=0.5),
-        (two, "cpu"): measurement(two, torch=1.0, torch_flash=0.99, flex=3.0),
+        (two, "cpu"): measurement(two, torch=1.0, torch_flash=0.995, flex=3.0),
     }
     seen = profiled(*calls, steps=10, step_s=0.1, processes=2, span_s=5.0)
     gains = gain.gains(seen, found, 0.02)

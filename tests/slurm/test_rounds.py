@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 KEYS: dict[str, Any] = {
     "algo": "hyperband",
     "fidelity": {"name": "epochs", "max": 4, "eta": 2},
@@ -46,6 +48,7 @@ def test_the_literal_line_runs_rungs_as_jobs_and_decides_as_on_one_machine(lab: 
     assert decisions(lab.folder) == played_locally(lab, tmp_path)
 
 
+@pytest.mark.slow
 def test_killed_in_mid_round_it_goes_on_with_the_same_decisions(lab: Any, tmp_path: Path) -> None:
     lab.write("time.sleep(1)", **KEYS)
     study = lab.start(*lab.study())
