@@ -239,7 +239,7 @@ def test_a_run_that_is_told_to_end_does_so_with_its_jobs(
     undisturbed: dict[str, Any],
 ) -> None:
     write_study(tmp_path, **QUICK)
-    run = start(tmp_path, STUDY, trial_s=0.2)
+    run = start(tmp_path, STUDY, trial_s=0.6)  # on a busy machine shorter ones were all done before the signal was
     wait_until(lambda: len(finished(tmp_path)) >= 6, "6 trials have finished")
     run.process.send_signal(number)
     assert run.wait() == 130, run.output()
