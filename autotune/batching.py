@@ -25,6 +25,11 @@ SHORTEST_JOB_S = 300.0
 LONGEST_JOB_S = 1800.0
 
 
+def processors() -> int:
+    """Return how many processors this process may use: fewer than the machine has under `taskset`, SLURM or a cpuset."""
+    return len(os.sched_getaffinity(0))
+
+
 def auto_size(trials: int, slots: int, trial_s: float | None) -> int:
     """Return how many trials a job should run, for ``trials_per_job: auto``.
 

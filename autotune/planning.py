@@ -110,7 +110,7 @@ def make_plan(
     check_formulas(config.resources, space.names)
     if config.fidelity.get("name") in space.names:
         raise InvalidStudy(f"`fidelity.name` must be no parameter of the space, got {config.fidelity['name']!r}")
-    slots = slots or os.cpu_count() or 1
+    slots = slots or batching.processors()
     if dry_run or config.budget:
         old = None if fresh else _existing(store)
         plan = _Planner(store, config, space, searcher, dict(wanted), old, slots).run(write=False, fresh=fresh)

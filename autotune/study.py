@@ -15,6 +15,7 @@ from autotune.budget import spent_sentence
 from autotune.config import StudyConfig
 from autotune.errors import InvalidStudy, NoCompleteTrial
 from autotune.execution.begun import noting
+from autotune.execution.objective import check_call
 from autotune.execution.outcome import Objective
 from autotune.execution.runner import Runner, environment_digest, in_process
 from autotune.execution.trial import Trial
@@ -81,6 +82,7 @@ class Study:
         """
         if not callable(objective):
             raise InvalidStudy(f"the objective must be callable as fn(params, trial), got a {type(objective).__name__}")
+        check_call(objective)
         if self.config.trial_timeout is not None:
             raise InvalidStudy(
                 "`trial_timeout` needs a process to end, and Study.optimize runs trials in this one; "

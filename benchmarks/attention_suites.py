@@ -1,10 +1,13 @@
 """Measure the attention suites and hold the choices against an independent, repeated measurement. Needs a GPU.
 
     python benchmarks/attention_suites.py out.jsonl --suite train,prefill,decode
+    CUDA_VISIBLE_DEVICES=1 python benchmarks/attention_suites.py out-2.jsonl --shard 2/4    # every fourth shape, from the second
 
 For each shape: the full table as ``autotune bench-attn`` makes it, then further tunings of the same shape (only the
-timing, which is what could make a choice waver), then the truth by another clock loop: blocks in random order, medians
-of blocks. One line of JSON a shape; shapes that the file has already are skipped. ``attention_report.py`` reads it.
+timing, which is what could make a choice waver; their rounds are kept), then the truth by another clock loop: blocks in
+random order, medians of blocks. Where the product takes the launch of short calls off, the truth of a block is also
+taken by the profiler (``truth_span``). One line of JSON a shape; shapes that the file has already are skipped. With
+``--shard I/N`` several GPUs share the shapes, each with its own file. ``attention_report.py`` reads them.
 """
 
 from __future__ import annotations
@@ -21,16 +24,20 @@ from pathlib import Path
 from typing import Any
 
 from autotune.bench import backends as table
+from autotune.bench import kernels
 from autotune.bench.case import AttentionCase
 from autotune.bench.check import Checked, Task, check_case, quiet_torch
 from autotune.bench.choose import NoUsableBackend, choose
+from autotune.bench.clocks import Bench, Timed
 from autotune.bench.hardware import fingerprint
 from autotune.bench.measure import bench_of, time_case
 from autotune.bench.rows import Measurement, Row
 from autotune.bench.sampling import sample_in_rounds
 from autotune.bench.suites import suite
+from autotune.bench.timing import CudaTimer
 
-BLOCKS, BLOCK_SAMPLES = 8, 12
+BLOCKS, BLOCK_SAMPLES = 24, 12
+TRUTH_S = 6.0  # begin no block after so long, the third aside
 FAR = 1.3  # times slower than the best in the first block: measured no further
 
 
@@ -49,14 +56,27 @@ def extra() -> list[AttentionCase]:
     ]
 
 
-def independent(device: str, calls: dict[str, Any], seed: int, seconds: float, spin: int) -> dict[str, list[float]]:
-    """Return the medians of blocks in milliseconds: each block one backend alone, in random order, L2 flushed."""
+Blocks = dict[str, list[float]]
+
+
+def independent(device: str, calls: dict[str, Any], seed: int, spin: int, short: bool) -> tuple[Blocks, Blocks]:
+    """Return the medians of blocks in milliseconds: each block one backend alone, in random order, L2 flushed.
+
+    The first are between two events, the second, of short calls only, from a kernel's start to its end (CUPTI).
+    """
     import torch
 
     flush = torch.empty(256 << 20, dtype=torch.int8, device=device)
     order = random.Random(seed)
-    medians: dict[str, list[float]] = {name: [] for name in calls}
-    until = time.monotonic() + seconds
+    medians: Blocks = {name: [] for name in calls}
+    spans: Blocks = {name: [] for name in calls if short}
+
+    def hidden(name: str) -> None:
+        flush.zero_()
+        torch.cuda._sleep(spin)
+        calls[name]()
+
+    until = time.monotonic() + TRUTH_S
     for block in range(BLOCKS):
         names = list(medians)
         if block:
@@ -77,9 +97,12 @@ def independent(device: str, calls: dict[str, Any], seed: int, seconds: float, s
                     values.append(start.elapsed_time(end))
                 del kept
             medians[name].append(statistics.median(values))
+            seen = kernels.profile(lambda name=name: hidden(name), BLOCK_SAMPLES) if short else None  # type: ignore[misc]
+            if seen is not None:
+                spans[name].append(seen.span_ms)
         if time.monotonic() > until and block >= 2:
             break
-    return medians
+    return medians, spans
 
 
 def study(case: AttentionCase, device: str, names: list[str], tunes: int, budget_s: float) -> dict[str, Any]:
@@ -105,7 +128,8 @@ def study(case: AttentionCase, device: str, names: list[str], tunes: int, budget
             conditions=conditions,
         )
         again: list[dict[str, Any]] = []
-        truth: dict[str, list[float]] = {}
+        truth: Blocks = {}
+        spans: Blocks = {}
         if checked is not None:
             good = {name: one for name, one in checked.ready.items() if rows[name].times_ms}
             again = [retune(task, checked, found) for _ in range(tunes)]
@@ -113,9 +137,10 @@ def study(case: AttentionCase, device: str, names: list[str], tunes: int, budget
             for name, one in good.items():
                 calls[name] = one.run  # the switch around it is hidden behind the spin kernel
             start = time.monotonic()
-            truth = independent(device, calls, 7, 6.0, 5_000_000 if case.backward else 1_600_000)
+            short = min(rows[name].median_ms or 0.0 for name in good) < kernels.SHORT_MS
+            truth, spans = independent(device, calls, 7, 5_000_000 if case.backward else 1_600_000, short)
             walls["truth_s"] = time.monotonic() - start
-    return {"measurement": found.to_json(), "again": again, "truth": truth, "walls": walls}
+    return {"measurement": found.to_json(), "again": again, "truth": truth, "truth_span": spans, "walls": walls}
 
 
 def retune(task: Task, checked: Checked, found: Measurement) -> dict[str, Any]:
@@ -132,11 +157,10 @@ def retune(task: Task, checked: Checked, found: Measurement) -> dict[str, Any]:
         names, one, time.monotonic, budget_s=0.7 * task.budget_s, margin=task.margin, keep=(table.DEFAULT,)
     )
     wall_s = time.monotonic() - start
-    rows = tuple(
-        replace(row, times_ms=sampled.samples[row.backend].times_ms) if row.backend in sampled.samples else row
-        for row in found.rows
-    )
+    times = without_launch(bench, {name: one.times_ms for name, one in sampled.samples.items()})
+    rows = tuple(replace(row, times_ms=times.get(row.backend, row.times_ms)) for row in found.rows)
     answer: dict[str, Any] = {"wall_s": wall_s, "stopped": sampled.stopped}
+    answer["times_ms"] = {name: [round(one, 6) for one in values] for name, values in times.items()}
     for margin in (0.02, 0.01):
         try:
             choice = choose(replace(found, rows=rows), margin)
@@ -146,11 +170,29 @@ def retune(task: Task, checked: Checked, found: Measurement) -> dict[str, Any]:
     return answer
 
 
+def without_launch(bench: Bench, times_ms: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+    """Profile short calls and take their launch off, as the product does with what it has timed."""
+    short = [name for name, values in times_ms.items() if statistics.median(values) <= kernels.SHORT_MS]
+    timed = Timed(times_ms={"gpu": times_ms})
+    if isinstance(bench.timer, CudaTimer):
+        bench.profile(short, timed, bench.timer)
+    return {name: kernels.without_launch(values, timed.kernels.get(name))[0] for name, values in times_ms.items()}
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Return I, N of ``I/N``: every N-th shape, from the I-th."""
+    first, _, parts = text.partition("/")
+    if not (first.isdecimal() and parts.isdecimal() and 1 <= int(first) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, got {text!r}")
+    return int(first), int(parts)
+
+
 def main() -> int:
     """Run in a process for each shape that died, in one for the rest; return 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--suite", default="train,prefill,decode,extra")
+    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="I/N", help="every N-th shape, from the I-th")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--backends", default=",".join(table.candidates()))
     parser.add_argument("--tunes", type=int, default=10)
@@ -167,7 +209,8 @@ def main() -> int:
     tried = args.out.with_suffix(".tried")
     done = set(tried.read_text().split()) if tried.exists() else set()
     cases = [case for name in args.suite.split(",") for case in (extra() if name == "extra" else suite(name))]
-    for case in cases:
+    first, parts = args.shard
+    for case in cases[first - 1 :: parts]:
         if case.id in done or time.monotonic() - begin > args.seconds:
             continue
         with tried.open("a") as file:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autotune import snakemake
+from autotune.batching import processors
 from autotune.cli.command import say_notes
 from autotune.cli.coverage import print_coverage
 from autotune.cli.study_options import add_study_arguments, plan_study, refuse_misspelt, split_study_file, study_flags
@@ -99,7 +100,7 @@ def _estimate(store: StudyDir, plan: Plan, slots: int | None) -> Estimate:
     resources: dict[str, Any] = plan.study["resources"]
     needed = {name: item if isinstance(item, int | float) else 1 for name, item in resources.items()}
     per_job = plan.study["slots_per_job"]
-    at_once = slots or max(1, int((os.cpu_count() or 1) // (needed["cpus"] * per_job)))
+    at_once = slots or max(1, int(processors() // (needed["cpus"] * per_job)))
     if needed["gpus"]:
         from autotune.execution.gpus import devices
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from autotune.algorithms import Searcher, load_searcher
 from autotune.config import StudyConfig, described
 from autotune.errors import InvalidStudy
-from autotune.execution.objective import load_objective
+from autotune.execution.objective import check_call, load_objective
 from autotune.planning import Plan, make_plan
 from autotune.spaces import SearchSpace
 from autotune.storage import StudyDir
@@ -84,7 +84,7 @@ def plan_study(
     chosen = {name: getattr(config, name) for name in ("objective", "command", "launcher", "fidelity")}
     sys.dont_write_bytecode = sys.dont_write_bytecode or dry_run  # a dry run leaves no trace of its import either
     searched = {"space": space.to_dict(), "parameters": space.names, "search_path": search_path}
-    load_objective({**chosen, **searched, "resources": config.resources})
+    check_call(load_objective({**chosen, **searched, "resources": config.resources}))
     plan = make_plan(
         store, config, space, searcher, search_path=search_path, fresh=args.fresh, dry_run=dry_run, slots=slots
     )

@@ -47,6 +47,9 @@ def import_objective(name: str, search_path: str = ".") -> Objective:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise InvalidStudy(f"the objective must be written as pkg.mod:fn, got {name!r}; for example train:objective")
+    if module_name.endswith(".py"):
+        meant = f"{module_name.removesuffix('.py').strip('./').replace('/', '.')}:{attribute}"
+        raise InvalidStudy(f"the objective must be written as pkg.mod:fn, got the file {name!r}; did you mean {meant}?")
     for folder in (os.path.abspath(search_path), os.getcwd()):
         if folder not in sys.path:
             sys.path.insert(0, folder)
@@ -71,3 +74,24 @@ def import_objective(name: str, search_path: str = ".") -> Objective:
             f"the objective {name!r} must be callable as fn(params, trial), got a {type(found).__name__}"
         )
     return found  # type: ignore[no-any-return]  # any callable: what it returns is checked a trial at a time
+
+
+def check_call(objective: Objective) -> None:
+    """Refuse a function that cannot be called as ``fn(params, trial)``; what tells nothing of itself passes.
+
+    Raises:
+        InvalidStudy: its signature takes other arguments.
+    """
+    import inspect  # here: the jobs do without it
+
+    try:
+        signature = inspect.signature(objective)
+    except (TypeError, ValueError):  # of some callables written in C there is none
+        return
+    try:
+        signature.bind({}, None)
+    except TypeError as error:
+        name = getattr(objective, "__name__", type(objective).__name__)
+        raise InvalidStudy(
+            f"the objective must be callable as fn(params, trial), got {name}{signature}: {error}"
+        ) from error

@@ -115,6 +115,8 @@ OBJECTIVES = [
     bad_module("objective-no-python", "def fn(:", "mine:fn", "SyntaxError", "line 1"),
     bad_module("objective-no-attribute", "def train(params, trial): pass", "mine:trian", "'trian'", "'train'"),
     bad_module("objective-not-callable", "train = 3", "mine:train", "callable", "int"),
+    bad_module("objective-one-argument", "def train(params): pass", "mine:train", "fn(params, trial)", "train(params)"),
+    bad("objective-as-a-file", "'objective.py:fn'", "did you mean objective:fn?", objective="objective.py:fn"),
     bad_module("objective-deep", "train = 3", "mine:train.reall", "'reall'", "'real'"),
     bad("objective-and-command", "`objective`", "`command`", "both", command="true"),
     bad("objective-and-command-missing", "`objective`", "`command`", "neither", objective=None),
