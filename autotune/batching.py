@@ -26,7 +26,7 @@ LONGEST_JOB_S = 1800.0
 
 
 def processors() -> int:
-    """Return how many processors this process may use: fewer than the machine has under `taskset`, SLURM or a cpuset."""
+    """Return how many processors this process may use: under `taskset`, SLURM or a cpuset fewer than there are."""
     return len(os.sched_getaffinity(0))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ class Constraint:
     large: Expression
 
     @classmethod
+    @functools.cache  # each trial asks for its study's constraints
     def parse(cls, text: str, where: str) -> Constraint:
         """Make a constraint of two expressions with ``<=`` or ``>=`` between them.
 

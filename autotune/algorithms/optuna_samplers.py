@@ -70,7 +70,7 @@ class OptunaSearch:
         from threadpoolctl import threadpool_limits
 
         space = was_reset(self._space)
-        with _silent():
+        with quiet():
             try:
                 if self.sampler == "GPSampler":
                     import torch  # noqa: F401  # before its threads can be limited
@@ -128,7 +128,7 @@ class OptunaSearch:
         if self.sampler == "TPESampler":
             is_conditional = any(parameter.when is not None for parameter in space.parameters.values())
             own |= {"multivariate": True, "constant_liar": True, "group": is_conditional}
-        with _silent():
+        with quiet():
             try:
                 made: optuna.samplers.BaseSampler = getattr(samplers, self.sampler)(**(own | self.options))
             except (TypeError, ValueError) as error:
@@ -220,7 +220,7 @@ def _replay(study: optuna.Study, axes: _Axes, item: Observation, values: list[fl
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Optuna from logging, and from warning of features that it calls experimental."""
     import optuna
 

@@ -69,9 +69,8 @@ def run_batch(store: StudyDir, name: str, runtime_s: float | None = None) -> int
             with contextlib.closing(store.lock()) as lock, _executor(objective, store, study) as execute:
                 lock.share_with_programs()
                 with noting(store.begun_file(name), os.uname().nodename, own) as note:
-                    runner = Runner(
-                        *(store, study, execute, lock, digest(environment), own), deadline=deadline, on_start=note
-                    )
+                    where = digest(environment)
+                    runner = Runner(store, study, execute, lock, where, own, deadline=deadline, on_start=note)
                     return runner.run(numbers)
 
         if study["slots_per_job"] == 1:

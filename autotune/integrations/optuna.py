@@ -5,12 +5,11 @@ Trials without a result are there too, so that the numbers agree: running, or wa
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from autotune.algorithms.optuna_samplers import quiet
 from autotune.integrations import library
 from autotune.integrations.snapshot import Snapshot, Written, replacing
 from autotune.records import COMPLETE, PRUNED, Result
@@ -23,7 +22,7 @@ def export(snapshot: Snapshot, to: str | None) -> Written:
     """Write the journal file ``to``."""
     optuna = library("optuna", "optuna")
     target = to or snapshot.store.export_path("optuna.log")
-    with replacing(snapshot.store, target) as path, quiet(optuna):
+    with replacing(snapshot.store, target) as path, quiet():
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
         study = optuna.create_study(
             storage=storage,
@@ -35,19 +34,6 @@ def export(snapshot: Snapshot, to: str | None) -> Written:
         trials = list(_Trials(optuna, snapshot))
         study.add_trials(trials)
     return Written(f"{len(trials)} trials as the Optuna study {snapshot.name!r}", target, f"optuna-dashboard {target}")
-
-
-@contextlib.contextmanager
-def quiet(optuna: Any) -> Iterator[None]:
-    """Keep Optuna from reporting each step, and from warning of what is experimental there."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)
 
 
 class _Trials:

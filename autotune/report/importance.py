@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotune.algorithms.optuna_samplers import quiet
 from autotune.integrations import library
-from autotune.integrations.optuna import distribution_of, quiet
+from autotune.integrations.optuna import distribution_of
 from autotune.objectives import directed_values, objectives_of
 from autotune.report.data import Data
 
@@ -20,7 +21,7 @@ def importances(data: Data) -> dict[str, dict[str, float]]:
     """
     optuna = library("optuna", "optuna")
     found = {}
-    with quiet(optuna):
+    with quiet():
         metrics = [name for name, _ in objectives_of(data.study)]
         study = optuna.create_study(directions=["minimize"] * len(metrics))
         study.add_trials(_trials(optuna, data))
