@@ -1,4 +1,4 @@
-"""MLflow: a run a trial, in an experiment that is named as the study, in a SQLite file or on a tracking server.
+"""MLflow: a run a trial, in an experiment that is named as the study: in a SQLite file, a folder or on a server.
 
 A store may hold other runs, of other studies too: those of this one have its directory in the tag
 ``autotune.study``, and no other is touched. A run whose trial has not changed stays as it is.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from autotune.files import canonical, digest
@@ -18,25 +19,32 @@ from autotune.records import COMPLETE, PRUNED, Result
 
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # of one call
 _LONGEST_VALUE = 5000
+_ALLOW_FILES = "MLFLOW_ALLOW_FILE_STORE"
 _STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED"}  # all else: FAILED; the tag autotune.state has our own word
 
 
 def export(snapshot: Snapshot, to: str | None) -> Written:
-    """Write the runs to the tracking URI ``to``, or to the SQLite file of that path."""
+    """Write the runs to the tracking URI ``to``, or to the SQLite file or folder (``mlruns/``) of that path."""
     uri = _uri(to or snapshot.store.export_path("mlflow.db"))
+    allow = ""
+    if uri.startswith("file:"):  # MLflow 3 refuses its store of plain files unless it is told that it is wanted
+        os.environ[_ALLOW_FILES] = "true"
+        allow = f"{_ALLOW_FILES}=true "
     runs = _Runs(uri, snapshot)
     kept = runs.remove_outdated()
     for result in snapshot.results:
         if _stamp(result) not in kept:
             runs.write(result)
-    opens = f"mlflow ui --backend-store-uri {uri}"
+    opens = f"{allow}mlflow ui --backend-store-uri {uri}"
     return Written(f"{len(snapshot.results)} trials as MLflow runs of the experiment {snapshot.name!r}", uri, opens)
 
 
 def _uri(to: str) -> str:
-    if "://" in to:
+    if "://" in to or to.startswith("file:"):
         return to
     path = os.path.abspath(to)
+    if to.endswith("/") or os.path.isdir(path) or os.path.basename(path) == "mlruns":
+        return Path(path).as_uri()
     os.makedirs(os.path.dirname(path), exist_ok=True)
     return f"sqlite:///{path}"
 

@@ -100,12 +100,21 @@ def test_tensorboard_export_is_repeatable(export: Export, store: StudyDir, chang
 
 
 @pytest.mark.slow
-def test_mlflow_reads_runs(export: Export, store: StudyDir, tmp_path: Path, change_result: Callable[..., None]) -> None:
+@pytest.mark.parametrize("name", ["mlflow.db", "mlruns"])  # a SQLite file, MLflow's old store of plain files
+def test_mlflow_reads_runs(
+    export: Export,
+    store: StudyDir,
+    tmp_path: Path,
+    change_result: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
     tracking = pytest.importorskip("mlflow.tracking")
     entities = pytest.importorskip("mlflow.entities")
-    target = tmp_path / "mlflow.db"
+    target = tmp_path / name
     export("mlflow", "--to", str(target))
-    client = tracking.MlflowClient(tracking_uri=f"sqlite:///{target}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # for this reader; the export sees to itself
+    client = tracking.MlflowClient(tracking_uri=f"sqlite:///{target}" if name.endswith(".db") else target.as_uri())
     experiment = client.get_experiment_by_name("demo")
     stranger = client.create_run(experiment.experiment_id, run_name="stranger").info.run_id
 
