@@ -21,8 +21,8 @@ def torchrun(resources: dict[str, Any], words: list[str], trial: Trial) -> list[
     processes = max(1, int(resources["gpus"] or resources["cpus"]) // nodes)
     start = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={processes}"]
     if nodes == 1:
-        # By itself torchrun takes the machine's own name for the ranks to meet at, which need not resolve: they would wait
-        # for minutes, and fail.
+        # torchrun would have the ranks meet at the machine's own name, which need not resolve: they would wait for
+        # minutes, and fail.
         return [*start, "--standalone", "--local-addr=127.0.0.1", *_program(words)]
     # A batch runs on the first node of its allocation; the port only has to be another one for another trial there.
     port = 20_000 + int(trial.id, 16) % 20_000

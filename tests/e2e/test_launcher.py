@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -100,8 +102,26 @@ def test_what_is_no_python_is_started_as_it_is() -> None:
     argv = torchrun({"gpus": 0, "cpus": 3}, ["./train", "-x"], trial())
     assert argv == [
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes=1", "--nproc-per-node=3"),
-        *("--standalone", "--no-python", "./train", "-x"),
+        *("--standalone", "--local-addr=127.0.0.1", "--no-python", "./train", "-x"),
     ]
+
+
+@pytest.mark.slow
+def test_ranks_meet_on_a_machine_whose_name_does_not_resolve(
+    tmp_path: Path, environment: Callable[..., dict[str, str]]
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed (make check installs it)")
+    unnamed = ["unshare", "--user", "--map-root-user", "--uts", "sh", "-c", 'hostname nowhere && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*unnamed, "true"], capture_output=True).returncode:
+        pytest.skip("needs user namespaces (unshare --user --uts), which this machine does not let us make")
+    (tmp_path / "train.py").write_text(PROGRAM)
+    files = {"AUTOTUNE_SCALARS": str(tmp_path / "scalars"), "AUTOTUNE_RESULT": str(tmp_path / "result.json")}
+    argv = torchrun({"gpus": 0, "cpus": 2}, ["python", "train.py", "0.5"], trial())
+    ended = subprocess.run(
+        [*unnamed, *argv], cwd=tmp_path, env=environment(**files), capture_output=True, text=True, timeout=100
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "result.json").read_bytes()) == {"loss": 0.5, "world": 2}
 
 
 def test_gpus_are_a_multiple_of_nodes(tmp_path: Path, cli: Any, write_study: Callable[..., Path]) -> None:

@@ -1,10 +1,13 @@
 """An objective that trains one small model by many settings of the knobs, and returns the loss that each came to.
 
-A test starts it on one process and, by torchrun, on two: with equal batches the losses must be equal.
+A test starts it, by torchrun, on one process and on two: with equal batches the losses must be equal. Each process
+prints what it sees; one that hangs says where.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +17,7 @@ from torch.nn import functional
 from autotune.integrations import dist
 
 ROWS, STEPS = 16, 4
+HANGS_S = 80.0  # all of it takes 5
 SETTINGS: dict[str, dict[str, Any]] = {
     "ddp": {},
     "ddp_accum": {"grad_accum": 2},
@@ -94,12 +98,27 @@ def whole(weight: Any) -> torch.Tensor:
 
 
 def objective(params: dict[str, Any], trial: Any) -> dict[str, float]:
+    started = time.monotonic()
+    faulthandler.dump_traceback_later(HANGS_S)
     with dist.processes() as me:
-        found = {name: train(me, knobs) for name, knobs in SETTINGS.items()}
+        found = {}
+        for name, knobs in SETTINGS.items():
+            found[name] = train(me, knobs)
+            print(f"rank {me.rank}/{me.world} {time.monotonic() - started:5.1f} s {name} {found[name]!r}", flush=True)
         for strategy in ("ddp", "fsdp"):
             found[f"{strategy}_moved"] = moved(me, strategy, slope=0.1)
             found[f"{strategy}_moved_by_overflow"] = moved(me, strategy, slope=1e38)
-        return {"loss": found["ddp"], "world": me.world, "on_gpu": float(me.device.type == "cuda"), **found}
+        print(f"rank {me.rank}/{me.world} {time.monotonic() - started:5.1f} s on {hardware(me)}", flush=True)
+        metrics = {"loss": found["ddp"], "world": me.world, "on_gpu": float(me.device.type == "cuda"), **found}
+    faulthandler.cancel_dump_traceback_later()
+    return metrics
+
+
+def hardware(me: dist.Processes) -> str:
+    if me.device.type == "cpu":
+        return f"cpu, PyTorch {torch.__version__}"
+    nccl = ".".join(map(str, torch.cuda.nccl.version()))
+    return f"{me.device}, {torch.cuda.get_device_name(me.device)}, PyTorch {torch.__version__}, NCCL {nccl}"
 
 
 def deepspeed_objective(params: dict[str, Any], trial: Any) -> dict[str, float]:

@@ -28,18 +28,28 @@ class DistributedEngine:
 """
 
 
-@pytest.fixture
-def run_knobs(tmp_path: Path, cli: Any, write_study: Callable[..., Path]) -> Callable[..., dict[str, Any]]:
-    """``run_knobs(resources={"cpus": 2})``: the metrics of one trial that trains by every setting of the knobs."""
+RunKnobs = Callable[..., list[dict[str, Any]]]
 
-    def run(folder: str, **keys: Any) -> dict[str, Any]:
-        keys = {"objective": "objective:objective", "trial_timeout": 280, **keys}
-        write_study(tmp_path / folder, source=SOURCE, max_trials=1, trials_per_job=1, **keys)
-        done = cli("study", "study.yaml", cwd=tmp_path / folder, timeout=300)
-        log = tmp_path / folder / ".autotune/work/trial_00000/stdout.log"
-        assert done.returncode == 0, done.stdout + done.stderr + (log.read_text() if log.exists() else "")
-        metrics: dict[str, Any] = json.loads((tmp_path / folder / ".autotune/best.json").read_bytes())["metrics"]
-        return metrics
+
+@pytest.fixture
+def run_knobs(tmp_path: Path, cli: Any, write_study: Callable[..., Path]) -> RunKnobs:
+    """``run_knobs("both", [1, 2], resources={"cpus": "processes"})``: the metrics of a trial for each of these.
+
+    A trial trains by every setting of the knobs, on that many processes, each of which torchrun starts.
+    """
+
+    def run(folder: str, processes: list[int], **keys: Any) -> list[dict[str, Any]]:
+        keys = {"objective": "objective:objective", "trial_timeout": 150, **keys}
+        space = {"processes": processes, **keys.pop("space", {})}
+        sizes = {"algo": "grid", "max_trials": len(processes), "trials_per_job": 1}
+        write_study(tmp_path / folder, source=SOURCE, launcher="torchrun", space=space, **sizes, **keys)
+        done = cli("study", "study.yaml", cwd=tmp_path / folder, timeout=280)
+        store = tmp_path / folder / ".autotune"
+        logs = [path.read_text() for path in sorted(store.glob("work/*/stdout.log"))]
+        print(*logs, sep="\n")
+        assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *logs])
+        results = [json.loads(path.read_bytes()) for path in sorted((store / "trials").iterdir())]
+        return [result["metrics"] for result in results]
 
     return run
 
@@ -55,9 +65,8 @@ def check_equal_losses(one: dict[str, Any], two: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_come_to_what_one_does(run_knobs: Callable[..., dict[str, Any]]) -> None:
-    one = run_knobs("one")
-    two = run_knobs("two", launcher="torchrun", resources={"cpus": 2})
+def test_two_processes_come_to_what_one_does(run_knobs: RunKnobs) -> None:
+    one, two = run_knobs("both", [1, 2], resources={"cpus": "processes"})
     assert (one["world"], two["world"]) == (1, 2)
     check_equal_losses(one, two)
     for strategy in ("ddp", "fsdp"):
@@ -67,25 +76,23 @@ def test_two_processes_come_to_what_one_does(run_knobs: Callable[..., dict[str, 
 
 @pytest.mark.gpu
 @pytest.mark.slow
-def test_two_gpus_come_to_what_one_does(run_knobs: Callable[..., dict[str, Any]]) -> None:
+def test_two_gpus_come_to_what_one_does(run_knobs: RunKnobs) -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip(f"needs two GPUs, and this machine has {torch.cuda.device_count()}")
-    one = run_knobs("one", resources={"gpus": 1})
-    two = run_knobs("two", launcher="torchrun", resources={"gpus": 2, "cpus": 2})
-    assert (one["world"], two["world"], two["on_gpu"]) == (1, 2, 1)
+    one, two = run_knobs("both", [1, 2], resources={"gpus": "processes", "cpus": "processes"})
+    assert (one["world"], one["on_gpu"], two["world"], two["on_gpu"]) == (1, 1, 2, 1)
     check_equal_losses(one, two)
     assert two["fsdp_moved_by_overflow"] == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("knobs", [{"grad_accum": 2}, {"precision": "bf16"}, {"precision": "fp16"}], ids=str)
-def test_deepspeed_comes_to_what_one_process_does(
-    knobs: dict[str, Any], run_knobs: Callable[..., dict[str, Any]]
-) -> None:
+def test_deepspeed_comes_to_what_one_process_does(knobs: dict[str, Any], run_knobs: RunKnobs) -> None:
     pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (pip install 'autotune[deepspeed]')")
-    keys = {"objective": "objective:deepspeed_objective", "launcher": "torchrun", "resources": {"cpus": 2}}
-    two = run_knobs("two", space={name: [value] for name, value in knobs.items()}, **keys)
-    assert two == {"loss": pytest.approx(run_knobs("one")["ddp"], abs=5e-3), "world": 2}
+    space = {name: [value] for name, value in knobs.items()}
+    (one,) = run_knobs("one", [1], resources={"cpus": 1})
+    (two,) = run_knobs("two", [2], objective="objective:deepspeed_objective", space=space, resources={"cpus": 2})
+    assert two == {"loss": pytest.approx(one["ddp"], abs=5e-3), "world": 2}
 
 
 # One process

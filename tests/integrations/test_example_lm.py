@@ -13,9 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
+from autotune.records import Outcome, Result
+from autotune.storage import StudyDir
+from examples.lm import table
+
 pytest.importorskip("torch", reason="PyTorch is not installed (make check installs it)")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lm"
+SPEED = {"tokens_per_s": 1234.4}
 SHORT = {"seconds": 0.3, "context": 32, "width": 32, "depth": 2, "heads": 2}
 
 
@@ -41,19 +46,66 @@ def test_tiny_study_and_the_comparison(tmp_path: Path, cli: Any, environment: Ca
     best = json.loads((tmp_path / study["log_dir"] / "best.json").read_bytes())
     assert best["value"] == min(result["metrics"]["val_loss"] for result in found)
     assert best["pareto"][0]["number"] == best["number"]
-    compared = subprocess.run(
-        [sys.executable, "-m", "examples.lm.compare", study["log_dir"]],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    compared = run_module("examples.lm.compare", study["log_dir"], cwd=tmp_path, env=environment())
     assert compared.returncode == 0, compared.stderr
-    assert [line.split(" | ")[0] for line in compared.stdout.splitlines()[2:]] == [
-        "| defaults",
-        f"| best (trial {best['number']})",
+    assert [line.split(" | ")[:2] for line in compared.stdout.splitlines()[2:]] == [
+        ["| defaults", "1 CPU"],
+        [f"| best (trial {best['number']})", "1 CPU"],
     ]
+    noted = (tmp_path / study["log_dir"] / "compare.json").read_bytes()
+    assert (
+        run_module("examples.lm.compare", study["log_dir"], cwd=tmp_path, env=environment()).stdout == compared.stdout
+    )
+    assert (tmp_path / study["log_dir"] / "compare.json").read_bytes() == noted  # nothing was trained again
+    assert len(json.loads(noted)) == 6
+    table = run_module("examples.lm.table", study["log_dir"], cwd=tmp_path, env=environment())
+    assert table.stdout.startswith(compared.stdout)
+    assert "4 trials (4 complete) in " in table.stdout
+
+
+def run_module(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def test_table_of_what_was_measured() -> None:
+    runs = [
+        {"name": name, "on": "2 H200", "params": {"lr": 0.00312345, "gpus": 2}, "metrics": {"test_loss": loss} | SPEED}
+        for name, loss in [("defaults", 2.0), ("best (trial 3)", 1.0), ("defaults", 2.25)]
+    ]
+    assert table.rows(runs) == [
+        "| defaults | 2 H200 | 2.125 (2.000 to 2.250 of 2) | 1,234 | lr 0.00312 |",
+        "| best (trial 3) | 2 H200 | 1.000 (1.000 to 1.000 of 1) | 1,234 | lr 0.00312 |",
+    ]
+
+
+def test_no_table_without_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.main(str(tmp_path)) == 1
+    assert "run examples.lm.compare" in capsys.readouterr().err
+
+
+def test_best_is_of_as_many_gpus(tmp_path: Path) -> None:
+    from examples.lm.compare import contenders
+
+    store = StudyDir(tmp_path / "study")
+    store.make()
+    for number, (gpus, loss) in enumerate([(1, 1.0), (2, 3.0), (2, 2.0)]):
+        params, outcome = {"gpus": gpus, "lr": 0.1}, Outcome("complete", metrics={"val_loss": loss})
+        store.write_result(Result(number, f"{number}", params, outcome, 1, started_at=0.0, duration_s=1.0, host="here"))
+    assert contenders(str(store.root), 1)["best (trial 0)"] == {"gpus": 1, "lr": 0.1}
+    two = contenders(str(store.root), 2)
+    assert two["best (trial 2)"] == {"gpus": 2, "lr": 0.1}
+    assert two["defaults"]["strategy"] == "ddp"
+
+
+def test_studies_begin_with_what_they_are_compared_with() -> None:
+    from examples.lm.objective import DEFAULTS
+
+    for name in ("study.yaml", "two_gpus.yaml"):
+        for start in yaml.safe_load((EXAMPLE / name).read_text())["warm_start"]:
+            known = {**DEFAULTS, "precision": "fp32", "compile": False, "strategy": "ddp", "gpus": start.get("gpus")}
+            assert {key: known[key] for key in start} == {**start, "lr": float(start["lr"])}
 
 
 @pytest.mark.slow
