@@ -4,8 +4,10 @@
     python benchmarks/search/run.py --methods auto,optuna-tpe --tasks branin --seeds 3 --jobs 2
     python benchmarks/search/report.py                                # table and plot
 
-A run is 16 rounds of 8. Runs that the results file has are skipped, so it can be stopped at any time. HEBO and Ax are
-installed into ``benchmarks/search/.venv-*`` when first asked for. Every run has one thread.
+A run is 16 rounds of 8. Runs that the results file has are skipped, so it can be stopped at any time; what is finished
+is in the file. Seeds are outermost, then methods and tasks in the order given: stopped early, it has compared them all.
+HEBO and Ax are installed into ``benchmarks/search/.venv-*`` when first asked for, unless ``--here`` says that this
+interpreter has them. Every run has one thread and no GPU.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ ROOT = HERE.parents[1]
 RESULTS = HERE / "results.jsonl"
 ROUNDS, BATCH = 16, 8
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+SETTINGS = {**ONE_THREAD, "CUDA_VISIBLE_DEVICES": "", "PYTHONHASHSEED": "0"}
 
 Run = tuple[str, str, int]  # task, method, seed
 
@@ -36,14 +39,14 @@ def main() -> None:
     done = {(row["task"], row["method"], row["seed"]) for row in rows(arguments.results)}
     wanted = [
         (task, method, seed)
-        for seed in range(arguments.seeds)  # seeds outermost: stopped early, it has compared all methods
-        for task in arguments.tasks
+        for seed in range(arguments.seeds)
         for method in arguments.methods
+        for task in arguments.tasks
     ]
     missing = [run for run in wanted if run not in done]
     print(f"{len(wanted) - len(missing)} of {len(wanted)} runs are there, {len(missing)} to do")
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        futures = {pool.submit(run_anywhere, *run): run for run in missing}
+        futures = {pool.submit(run_anywhere, *run, here=arguments.here): run for run in missing}
         for number, future in enumerate(as_completed(futures), 1):
             try:
                 row = future.result()
@@ -65,12 +68,13 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def run_anywhere(task: str, method: str, seed: int) -> dict[str, Any]:
-    """Run in a process of its own: HEBO and Ax in their own environment, all with fresh global generators."""
+def run_anywhere(task: str, method: str, seed: int, *, here: bool) -> dict[str, Any]:
+    """Run in a process of its own, with fresh global generators; HEBO and Ax in their own environment, unless here."""
     from methods import APART
 
-    python = str(peer_python(method)) if method in APART else sys.executable
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    python = str(peer_python(method)) if method in APART and not here else sys.executable
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, **SETTINGS, "PYTHONPATH": path}
     done = subprocess.run(
         [python, __file__, "--one", task, method, str(seed)],
         env=environment, capture_output=True, text=True, check=False,
@@ -111,9 +115,10 @@ def peer_python(method: str) -> Path:
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        requirements = HERE / f"requirements-{method}.txt"
-        options = ["--no-deps"] if method == "hebo" else []
-        subprocess.run([python, "-m", "pip", "install", "-q", *options, "-r", requirements], check=True)
+        install = [python, "-m", "pip", "install", "-q"]
+        subprocess.run([*install, "-r", HERE / f"requirements-{method}.txt"], check=True)
+        if method == "hebo":
+            subprocess.run([*install, "--no-deps", "HEBO==0.3.6"], check=True)
         (folder / "installed").touch()
     return python
 
@@ -136,6 +141,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--methods", type=names(METHODS), default=list(METHODS), help="comma-separated")
     parser.add_argument("--tasks", type=names(TASKS), default=list(TASKS), help="comma-separated")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    parser.add_argument("--here", action="store_true", help="HEBO and Ax too in this interpreter, which has them")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of runs, added to")
     return parser.parse_args()
 
