@@ -1,13 +1,13 @@
 """Measure the attention suites and hold the choices against an independent, repeated measurement. Needs a GPU.
 
     python benchmarks/attention_suites.py out.jsonl --suite train,prefill,decode
-    CUDA_VISIBLE_DEVICES=1 python benchmarks/attention_suites.py out-2.jsonl --shard 2/4    # every fourth shape, from the second
+    CUDA_VISIBLE_DEVICES=1 python benchmarks/attention_suites.py out-2.jsonl --shard 2/4
 
 For each shape: the full table as ``autotune bench-attn`` makes it, then further tunings of the same shape (only the
 timing, which is what could make a choice waver; their rounds are kept), then the truth by another clock loop: blocks in
-random order, medians of blocks. Where the product takes the launch of short calls off, the truth of a block is also
-taken by the profiler (``truth_span``). One line of JSON a shape; shapes that the file has already are skipped. With
-``--shard I/N`` several GPUs share the shapes, each with its own file. ``attention_report.py`` reads them.
+random order, medians of blocks. Of short calls, whose launch the product takes off, so does a second truth
+(``truth_kernels``, with the profiler in each block). One line of JSON a shape; shapes that the file has already are
+skipped. With ``--shard I/N`` several GPUs share the shapes, each with its own file. ``attention_report.py`` reads them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from autotune.bench.check import Checked, Task, check_case, quiet_torch
 from autotune.bench.choose import NoUsableBackend, choose
 from autotune.bench.clocks import Bench, Timed
 from autotune.bench.hardware import fingerprint
-from autotune.bench.measure import bench_of, time_case
+from autotune.bench.measure import bench_of, time_case, timer_of
 from autotune.bench.rows import Measurement, Row
 from autotune.bench.sampling import sample_in_rounds
 from autotune.bench.suites import suite
@@ -59,17 +59,21 @@ def extra() -> list[AttentionCase]:
 Blocks = dict[str, list[float]]
 
 
-def independent(device: str, calls: dict[str, Any], seed: int, spin: int, short: bool) -> tuple[Blocks, Blocks]:
+def independent(
+    device: str, calls: dict[str, Any], seed: int, spin: int, overhead_ms: float | None
+) -> tuple[Blocks, Blocks]:
     """Return the medians of blocks in milliseconds: each block one backend alone, in random order, L2 flushed.
 
-    The first are between two events, the second, of short calls only, from a kernel's start to its end (CUPTI).
+    The first are between two events. The second, where an overhead of the events is given, are freed of it and of the
+    launch: not more than from the first kernel's start to the last one's end, by the profiler (which stretches the gap
+    between two kernels, so that it can be more than what the events read).
     """
     import torch
 
     flush = torch.empty(256 << 20, dtype=torch.int8, device=device)
     order = random.Random(seed)
     medians: Blocks = {name: [] for name in calls}
-    spans: Blocks = {name: [] for name in calls if short}
+    freed: Blocks = {name: [] for name in calls if overhead_ms is not None}
 
     def hidden(name: str) -> None:
         flush.zero_()
@@ -97,12 +101,13 @@ def independent(device: str, calls: dict[str, Any], seed: int, spin: int, short:
                     values.append(start.elapsed_time(end))
                 del kept
             medians[name].append(statistics.median(values))
-            seen = kernels.profile(lambda name=name: hidden(name), BLOCK_SAMPLES) if short else None  # type: ignore[misc]
-            if seen is not None:
-                spans[name].append(seen.span_ms)
+            if overhead_ms is not None:
+                seen = kernels.profile(lambda name=name: hidden(name), BLOCK_SAMPLES)
+                least = medians[name][-1] - overhead_ms
+                freed[name].append(least if seen is None else min(least, seen.span_ms))
         if time.monotonic() > until and block >= 2:
             break
-    return medians, spans
+    return medians, freed
 
 
 def study(case: AttentionCase, device: str, names: list[str], tunes: int, budget_s: float) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def study(case: AttentionCase, device: str, names: list[str], tunes: int, budget
         )
         again: list[dict[str, Any]] = []
         truth: Blocks = {}
-        spans: Blocks = {}
+        freed: Blocks = {}
         if checked is not None:
             good = {name: one for name, one in checked.ready.items() if rows[name].times_ms}
             again = [retune(task, checked, found) for _ in range(tunes)]
@@ -138,9 +143,10 @@ def study(case: AttentionCase, device: str, names: list[str], tunes: int, budget
                 calls[name] = one.run  # the switch around it is hidden behind the spin kernel
             start = time.monotonic()
             short = min(rows[name].median_ms or 0.0 for name in good) < kernels.SHORT_MS
-            truth, spans = independent(device, calls, 7, 5_000_000 if case.backward else 1_600_000, short)
+            overhead_ms = timer_of(device).overhead_ms if short else None
+            truth, freed = independent(device, calls, 7, 5_000_000 if case.backward else 1_600_000, overhead_ms)
             walls["truth_s"] = time.monotonic() - start
-    return {"measurement": found.to_json(), "again": again, "truth": truth, "truth_span": spans, "walls": walls}
+    return {"measurement": found.to_json(), "again": again, "truth": truth, "truth_kernels": freed, "walls": walls}
 
 
 def retune(task: Task, checked: Checked, found: Measurement) -> dict[str, Any]:

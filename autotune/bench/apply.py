@@ -81,14 +81,7 @@ def _hooked(name: str) -> Callable[[], None]:
 
 
 def case_of(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    causal: bool = False,
-    window: int = 0,
-    dropout: float = 0.0,
-    direction: str | None = None,
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, window: int, dropout: float, direction: str | None
 ) -> AttentionCase:
     """Return the case of tensors q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv]; its layout is that of q.
 

@@ -165,11 +165,15 @@ def _without_slow(times: Mapping[str, Sequence[float]], keep: Sequence[str]) -> 
 
 
 def _settled(times: Mapping[str, Sequence[float]], margin: float) -> bool:
-    """Whether the fastest is known precisely, and of each other whether it is within the margin of it or not."""
+    """Whether the fastest is known precisely, and of each other whether it is within half the margin of it or not.
+
+    Half of it is where the choice is made; see choose.choose.
+    """
     kept = {name: _kept(values) for name, values in times.items()}
     best = fastest(kept)
     low, high = median_interval(kept[best])
     if (high - low) / 2 > PRECISION * statistics.median(kept[best]):
         return False
     others = [ratio(kept[name], kept[best]) for name in kept if name != best]
-    return all(other.low > 1 + margin or other.high <= 1 + margin for other in others)
+    edge = 1 + margin / 2
+    return all(other.low > edge or other.high <= edge for other in others)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autotune.bench.case import AttentionCase
 from autotune.errors import InvalidInput, nearest
 
@@ -44,29 +46,20 @@ def suite(name: str, dtype: str = "bf16") -> list[AttentionCase]:
         InvalidInput: there is no such suite.
     """
     if name == "train":
-        found = [_case(shape, dtype, causal, "fwd+bwd") for shape in _TRAIN for causal in (True, False)]
-        return [*found, _case(_TRAIN[3], dtype, True, "fwd+bwd", window=1024)]
+        train: dict[str, Any] = {"dtype": dtype, "direction": "fwd+bwd"}
+        found = [_case(shape, causal=causal, **train) for shape in _TRAIN for causal in (True, False)]
+        return [*found, _case(_TRAIN[3], causal=True, window=1024, **train)]
     if name == "prefill":
-        found = [_case(shape, dtype, True, "fwd") for shape in _PREFILL]
-        return [*found, _case(_PREFILL[2], dtype, False, "fwd"), _case(_PREFILL[4], dtype, True, "fwd", window=1024)]
+        found = [_case(shape, dtype=dtype, causal=True) for shape in _PREFILL]
+        windowed = _case(_PREFILL[4], dtype=dtype, causal=True, window=1024)
+        return [*found, _case(_PREFILL[2], dtype=dtype), windowed]
     if name == "decode":
-        return [_case(shape, dtype, False, "fwd") for shape in _DECODE]
+        return [_case(shape, dtype=dtype) for shape in _DECODE]
     raise InvalidInput(
         f"a suite must be one of {', '.join(SUITES)}, got {name!r}; {nearest(name, list(SUITES))}".rstrip("; ")
     )
 
 
-def _case(shape: Shape, dtype: str, causal: bool, direction: str, window: int = 0) -> AttentionCase:
-    batch, heads, kv_heads, seq_q, seq_kv, d_k = shape
-    return AttentionCase(
-        batch=batch,
-        heads=heads,
-        kv_heads=kv_heads,
-        seq_q=seq_q,
-        seq_kv=seq_kv,
-        d_k=d_k,
-        dtype=dtype,
-        causal=causal,
-        window=window,
-        direction=direction,
-    )
+def _case(shape: Shape, **how: Any) -> AttentionCase:
+    sizes = zip(("batch", "heads", "kv_heads", "seq_q", "seq_kv", "d_k"), shape, strict=True)
+    return AttentionCase(**{**dict(sizes), **how})

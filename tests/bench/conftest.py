@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from autotune.bench import gate
+from autotune.bench.backends import load
 from autotune.bench.case import AttentionCase
+from autotune.bench.inputs import FILLS, new_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,19 @@ def make_case():
         return AttentionCase(**fields)
 
     return make
+
+
+@pytest.fixture
+def verdict_of(make_case, planted):
+    """Return a function that holds a planted backend against the truth on a small case, with what is given changed."""
+
+    def verdict(name: str, fills=FILLS, **changes) -> gate.Verdict:
+        case = make_case(**changes)
+        inputs = new_inputs(case, "cpu")
+        backend = load(planted(name))
+        return gate.check(case, inputs, {name: backend.prepare(case, inputs)}, fills=fills)[name]
+
+    return verdict
 
 
 @pytest.fixture

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 
 from autotune.bench import gate
-from autotune.bench.inputs import FILLS, fill, in_direction, new_inputs
+from autotune.bench.inputs import fill, in_direction, new_inputs
 
 pytest.importorskip("torch", reason="the gate needs PyTorch: pip install 'autotune[torch]'")
-
-
-@pytest.fixture
-def verdict_of(make_case, planted):
-    def verdict(name, fills=FILLS, **changes):
-        case = make_case(**changes)
-        inputs = new_inputs(case, "cpu")
-        module, _, attribute = planted(name).partition(":")
-        backend = getattr(importlib.import_module(module), attribute)()
-        return gate.check(case, inputs, {name: backend.prepare(case, inputs)}, fills=fills)[name]
-
-    return verdict
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])

@@ -63,4 +63,7 @@ def test_the_time_of_a_short_kernel_is_the_profilers(make_case):
     rows, _ = measure_isolated(case, "cuda:0", targets("torch", "torch-efficient"), budget_s=3.0)
     for row in rows:
         print(f"{row.backend}: {row.median_ms * 1000:.2f} us, profiler {row.kernel_ms * 1000:.2f} us, {row.kernels}")
-        assert Samples(row.times_ms).median_ms == pytest.approx(row.kernel_ms, rel=0.05)
+    default, efficient = (Samples(row.times_ms).median_ms for row in rows)
+    assert efficient == pytest.approx(rows[1].kernel_ms, rel=0.05)
+    # cuDNN sets some memory before its kernel: the GPU waits in between, which is time of the call and of no kernel.
+    assert 0.95 * rows[0].kernel_ms < default < rows[0].kernel_ms + 0.002

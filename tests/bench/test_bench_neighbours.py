@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 
 from autotune.bench import gate, sdpa
@@ -12,18 +10,6 @@ from autotune.bench.isolate import measure_isolated
 from autotune.bench.neighbours import LENGTHS, neighbours, relatives
 
 pytest.importorskip("torch", reason="the gate needs PyTorch: pip install 'autotune[torch]'")
-
-
-@pytest.fixture
-def verdict_of(make_case, planted):
-    def verdict(name, fills=FILLS, **changes):
-        case = make_case(**changes)
-        inputs = new_inputs(case, "cpu")
-        module, _, attribute = planted(name).partition(":")
-        backend = getattr(importlib.import_module(module), attribute)()
-        return gate.check(case, inputs, {name: backend.prepare(case, inputs)}, fills=fills)[name]
-
-    return verdict
 
 
 def test_the_lengths_are_those_that_kernels_break_on(make_case):

@@ -216,6 +216,10 @@ def test_inside_half_the_margin_the_default_is_preferred_then_fewer_packages(mak
     """Half of it, so that at the margin of 2 % no choice loses more than 1 %; all within it are named as level."""
     case = make_case()
     assert choose(measurement(case, {"flash2": [1.00] * 9, "torch": [1.009] * 9}), 0.02) == "torch"
+    spread = [1.007, 1.012] * 25  # 0.95 % at the median, and the interval goes beyond half the margin
+    assert choose(measurement(case, {"flash2": [1.00] * 50, "torch": spread}), 0.02) == "flash2"
+    unclear = [0.99, 1.012, 1.012] * 3  # nor can it be told from the fastest
+    assert choose(measurement(case, {"flash2": [1.00] * 9, "torch": unclear}), 0.02) == "torch"
     level = choose(measurement(case, {"flash2": [1.00] * 9, "torch": [1.011] * 9}), 0.02)
     assert level == "flash2"
     assert level.ties == ("flash2", "torch")
