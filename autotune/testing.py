@@ -82,7 +82,8 @@ SPACES = {
 class SearcherContract:
     """What every searcher must do; override `make_searcher`, and rename nothing else.
 
-    The tests on proposals are for searchers that learn (`propose`), whose rounds may have any size.
+    The tests on proposals are for searchers that learn (`propose`), whose rounds may have any size; one that says what
+    its rounds hold (`round_sizes`) has a test of its own.
     ``prefix_stable`` and ``uses_seed`` are read from the searcher; without them they are taken as False and True.
     """
 
@@ -191,6 +192,43 @@ class SearcherContract:
             _check_same([*map(repr, first)], [*map(repr, again)], "proposals before and after another history")
             _check_same([*map(repr, first)], [*map(repr, fresh)], "the proposals of two searchers")
 
+    def test_rungs_are_new_points_of_the_space_as_many_as_it_says(self) -> None:
+        """For a searcher with ``round_sizes``: a study, round by round; in a tiny space it may end with a short one."""
+        sizes_of = getattr(self.make_searcher(), "round_sizes", None)
+        if not callable(sizes_of):
+            return
+        sizes = sizes_of(TRIALS, [])
+        assert sizes and 1 <= sum(sizes) <= TRIALS, f"rounds must hold 1 to {TRIALS} trials, got {sizes}"
+        assert sizes_of(2 * TRIALS, sizes)[: len(sizes)] == sizes, f"rounds of {sizes} must stay with more trials"
+        for label, space in SPACES.items():
+            history: list[Observation] = []
+            for round_, size in enumerate(sizes):
+                proposals = self._check_rung(space, history, size, f"{label}, round {round_}")
+                if len(proposals) < size:
+                    break
+                history += _observe(proposals, len(history), round_)
+
+    def _check_rung(self, space: SearchSpace, history: Sequence[Observation], size: int, what: str) -> list[Proposal]:
+        """Return a round, checked."""
+        searcher: Any = self.make_searcher()
+        proposals = _propose(searcher, space, history, size)
+        again = _propose(self.make_searcher(), space, history, size)
+        _check_same([*map(repr, proposals)], [*map(repr, again)], f"{what}: the proposals of two searchers")
+        as_said = len(proposals) == size or (len(proposals) < size and space.count(TRIALS) is not None)
+        assert as_said, f"{what}: there must be {size} proposals, got {len(proposals)}"
+        known = {_key(item) for item in history}
+        bounds = getattr(searcher, "fidelity", {"min": -float("inf"), "max": float("inf")})
+        for number, proposal in enumerate(proposals):
+            fault = _fault(space, proposal.params) or _promotion_fault(proposal, history)
+            assert not fault, f"{what}: proposal {number} must {fault}"
+            plain = all(type(value) in SCALAR_TYPES for value in proposal.params.values())
+            assert plain, f"{what}: proposal {number} must have plain JSON values, got {proposal.params}"
+            inside = proposal.fidelity is None or bounds["min"] <= proposal.fidelity <= bounds["max"]
+            assert inside, f"{what}: proposal {number} must have a fidelity in {bounds}, got {proposal.fidelity}"
+            assert _key(proposal) not in known, f"{what}: proposal {number} must be new, got {proposal} again"
+            known.add(_key(proposal))
+        return proposals
+
     def _check_proposals(self, space: SearchSpace, history: Sequence[Observation], what: str) -> None:
         """Check a round; a finite space is asked for no more points than there are left."""
         known = {_key(item) for item in history}
@@ -241,6 +279,28 @@ def _history(space: SearchSpace, trials: int, states: Sequence[str | None] = _ST
         Observation(number, params, state, (float(number % 3),) if state in ("complete", "pruned") else None)
         for number, params, state in zip(range(trials), points.values(), itertools.cycle(states), strict=False)
     ]
+
+
+def _observe(proposals: Sequence[Proposal], first: int, round_: int) -> list[Observation]:
+    """Return what came of a round's trials, their states in turn."""
+    return [
+        Observation(
+            number, item.params, state, (float(number % 5),) if state in ("complete", "pruned") else None,
+            round=round_, fidelity=item.fidelity,
+        )
+        for number, (item, state) in enumerate(zip(proposals, itertools.cycle(_STATES), strict=False), first)
+    ]  # fmt: skip
+
+
+def _promotion_fault(proposal: Proposal, history: Sequence[Observation]) -> str:
+    """Return what the trial that this one goes on from must be and is not, or an empty string."""
+    if proposal.parent is None:
+        return ""
+    parent = history[proposal.parent] if 0 <= proposal.parent < len(history) else None
+    if parent is None or canonical(parent.params) != canonical(proposal.params) or not parent.is_feasible:
+        return f"go on from a feasible trial of the same params, got {proposal} and {parent}"
+    less = (parent.fidelity or 0) < (proposal.fidelity or 0)
+    return "" if less else f"have more fidelity than its parent, got {proposal} and {parent}"
 
 
 def _odd_histories() -> dict[str, list[Observation]]:

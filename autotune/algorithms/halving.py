@@ -19,6 +19,7 @@ from autotune.files import canonical
 from autotune.history import Observation, Proposal
 from autotune.spaces import Params, SearchSpace
 
+_MORE = (1, 2, 8, 32)  # times as many suggestions, until enough of them differ
 Counts = Sequence[tuple[float, int]]  # fidelity and trials of each bracket, in a round
 
 
@@ -109,15 +110,21 @@ class _Ladder:
         self._sampler.reset(space, seed)
 
     def points(self, history: Sequence[Observation], n: int) -> list[Params]:
-        """Return ``n`` points that the sampler has not given yet."""
+        """Return ``n`` points that are new; fewer where the sampler knows no more."""
         known = _best_trained(history)
         if self._space is None:
             raise InvalidStudy("`reset(space, seed)` must be called first, got no call of it")
         if is_adaptive(self._sampler):
             asked = self._sampler.propose(known, n)
             return [item.params if isinstance(item, Proposal) else item for item in asked]
-        given = self._sampler.suggestions(self._space, len(known) + n)
-        return list(itertools.islice(given, len(known), None))
+        tried = {canonical(item.params) for item in known}
+        new: dict[str, Params] = {}
+        for more in _MORE:  # a sampler may repeat itself
+            given = self._sampler.suggestions(self._space, more * (len(known) + n))
+            new |= {key: params for params in given if (key := canonical(params)) not in tried}
+            if len(new) >= n:
+                break
+        return list(new.values())[:n]
 
     def round_sizes(self, max_trials: int, old: Sequence[int]) -> list[int]:
         sizes, left = list(old), max_trials - sum(old)
@@ -134,10 +141,9 @@ class _Ladder:
         rung = [item for item in history if item.round == latest]
         below = [list(group) for _, group in itertools.groupby(rung, key=lambda item: item.fidelity)]
         climbing = [group for group in below if group and group[0].fidelity != self._most]
-        if climbing:
-            chosen = [proposal for group in climbing for proposal in self._climb(group)]
-        else:
-            chosen = self._begin(history, self._first_rungs_of(n))
+        if not climbing:
+            return self._begin(history, self._first_rungs_of(n))
+        chosen = [proposal for group in climbing for proposal in self._climb(group)]
         missing = n - len(chosen)
         spare = self.points(history, missing) if missing > 0 else []
         return chosen[:n] + [Proposal(params, fidelity=self._most) for params in spare]
@@ -175,7 +181,7 @@ class _Ladder:
 
     def _first_rungs_of(self, trials: int) -> Counts:
         sized = (self._first_rungs(scale) for scale in range(1, trials + 1))
-        return next((counts for counts in sized if sum(count for _, count in counts) == trials), [(self._most, 0)])
+        return next((counts for counts in sized if sum(count for _, count in counts) == trials), [(self._most, trials)])
 
     def _block(self, scale: int) -> list[int]:
         """Return the trials of each round until all brackets are at the top."""

@@ -7,14 +7,14 @@ import itertools
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
 
 from autotune.algorithms import BUILTIN, Searcher, load_searcher
 from autotune.files import canonical
-from autotune.history import Observation
+from autotune.history import Observation, Proposal
 from autotune.spaces import Params, SearchSpace
 from autotune.testing import SearcherContract
 
@@ -171,6 +171,11 @@ class Learner(Wrong):
         return self.space.sample(random.Random(self.seed + known), 2000)
 
 
+class GoodRungsContract(SearcherContract):
+    def make_searcher(self) -> Searcher:
+        return Rungs()
+
+
 class GoodLearnerContract(SearcherContract):
     def make_searcher(self) -> Searcher:
         return Learner()
@@ -211,6 +216,43 @@ class NeedsValues(Learner):
         return super().propose(history, n)
 
 
+class Rungs(Learner):
+    """Two rungs, the best of the first twice as long; each subclass breaks one thing."""
+
+    def round_sizes(self, max_trials: int, old: Sequence[int]) -> list[int]:
+        return [*old, 4, 2] if max_trials - sum(old) >= 6 else list(old)
+
+    def propose(self, history: Sequence[Observation], n: int) -> list[Any]:
+        if not history:
+            return [Proposal(params, 1.0) for params in super().propose(history, n)]
+        feasible = [item for item in history if item.is_feasible]
+        return [Proposal(item.params, 2.0, parent=item.number) for item in feasible[:n]]
+
+
+class RungsOfAnotherSize(Rungs):
+    def propose(self, history: Sequence[Observation], n: int) -> list[Any]:
+        return super().propose(history, n)[:3]
+
+
+class RungsWithWrongParents(Rungs):
+    def propose(self, history: Sequence[Observation], n: int) -> list[Any]:
+        return [replace(item, parent=1) if history else item for item in super().propose(history, n)]
+
+
+class RungsWithoutGain(Rungs):
+    def propose(self, history: Sequence[Observation], n: int) -> list[Any]:
+        return [replace(item, fidelity=1.0, repeat=1) if history else item for item in super().propose(history, n)]
+
+
+class RungsBeyondTheMost(Rungs):
+    fidelity: ClassVar[dict[str, float]] = {"min": 1, "max": 1.5}
+
+
+class TooManyRungs(Rungs):
+    def round_sizes(self, max_trials: int, old: Sequence[int]) -> list[int]:
+        return [4] * max_trials
+
+
 class NumpyScalarsContract(SearcherContract):
     def make_searcher(self) -> Searcher:
         return NumpyScalars()
@@ -226,6 +268,7 @@ class ProcessIdContract(SearcherContract):
         return ProcessId()
 
 
+RUNGS = "test_rungs_are_new_points_of_the_space_as_many_as_it_says"
 IN_PROCESS = [
     (NumpyScalars, "test_gives_plain_json_values", "plain str, int"),
     (OutOfBounds, "test_stays_in_the_space", "must have lr in LogUniform"),
@@ -243,6 +286,11 @@ IN_PROCESS = [
     (RepeatsTheHistory, "test_proposals_are_new_points_of_the_space", "9 trials known: proposal 0 must be new"),
     (RunsOut, "test_proposals_are_new_points_of_the_space", "a round of 4 must have 4 proposals, got 3"),
     (ForgetsConditions, "test_proposals_are_new_whatever_came_of_the_trials", "have exactly the active parameters"),
+    (RungsOfAnotherSize, RUNGS, "there must be 4 proposals, got 3"),
+    (RungsWithWrongParents, RUNGS, "go on from a feasible trial of the same params"),
+    (RungsWithoutGain, RUNGS, "more fidelity than its parent"),
+    (RungsBeyondTheMost, RUNGS, "must have a fidelity in"),
+    (TooManyRungs, RUNGS, "rounds must hold 1 to 24 trials"),
     (UnstablePrefix, "test_prefix_is_stable_where_it_says_so", "the first 1 of 24"),
 ]
 
@@ -286,6 +334,7 @@ def test_what_crashes_on_a_failed_trial_is_caught() -> None:
 
 def test_a_searcher_that_learns_passes() -> None:
     assert failures(GoodLearnerContract()) == set()
+    assert failures(GoodRungsContract()) == set()
 
 
 def test_one_fault_fails_only_its_own_test() -> None:

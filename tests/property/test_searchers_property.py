@@ -1,13 +1,20 @@
-"""Whatever the space (all kinds, nested conditions, forbidden points, pairs), what a searcher gives belongs to it."""
+"""Whatever the space (all kinds, nested conditions, forbidden points, pairs), what a searcher gives belongs to it.
+
+    SEARCHER_SPACES=1000 pytest -n 48 tests/property/test_searchers_property.py
+
+asks each searcher that learns for proposals in 1,000 spaces instead of 30, in parts that run side by side.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -24,11 +31,13 @@ TRIALS = 6
 SPARSE = 50  # of 200 sampled points: with fewer that differ, what is feasible may be a needle
 ROUND = 3
 STATES = ("complete", "failed", "complete", "infeasible", None, "complete")
-OPTIONS: dict[str, dict[str, Any]] = {
+RUNGS: dict[str, dict[str, Any]] = {
     name: {"fidelity": {"name": "epochs", "min": 1, "max": 9, "eta": 3}} for name in ("sha", "hyperband")
 }
-SEARCHERS = {name: type(load_searcher(name, OPTIONS.get(name))) for name in BUILTIN}
-LEARNERS = [name for name, cls in SEARCHERS.items() if hasattr(cls, "propose") and name not in OPTIONS]
+SEARCHERS = {name: type(load_searcher(name, RUNGS.get(name))) for name in BUILTIN}
+LEARNERS = [name for name, cls in SEARCHERS.items() if hasattr(cls, "propose") and name not in RUNGS]
+PART = 30  # spaces
+PARTS = range(-(-int(os.environ.get("SEARCHER_SPACES", PART)) // PART))
 STATIC = [name for name, cls in SEARCHERS.items() if not hasattr(cls, "propose")]
 
 NAMES = ["alpha", "beta", "gamma", "delta", "eps", "zeta"]
@@ -115,6 +124,14 @@ def is_empty(space: SearchSpace) -> bool:
     return False
 
 
+def sampled(space: SearchSpace, seed: int, n: int) -> list[Params]:
+    """Return random points; none of a space that is empty, or nearly."""
+    try:
+        return space.sample(Random(seed), n)
+    except InvalidSpace:
+        return []
+
+
 def check_points(space: SearchSpace, points: Sequence[Params]) -> None:
     """Inside and feasible; canonical: only what is active, in declared order, and the same through the unit cube."""
     for params in points:
@@ -171,15 +188,56 @@ def test_counted_points_are_all_there_are(space: SearchSpace) -> None:
     assert {canonical(params) for params in space.sample(Random(0), 100)} <= set(listed)
 
 
+def in_spaces(check: Callable[[SearchSpace, int], None], part: int) -> None:
+    """Check some random spaces and numbers; each part has its own, the same every time."""
+    some = settings(max_examples=PART, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate])
+    hypothesis.seed(part)(some(given(random_spaces(), st.integers(0, TRIALS))(check)))()
+
+
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", LEARNERS)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.explicit, Phase.generate])
-@given(random_spaces(), st.integers(0, TRIALS))
-def test_searchers_that_learn_stay_in_any_space(name: str, space: SearchSpace, known: int) -> None:
-    if is_empty(space):
+def test_searchers_that_learn_stay_in_any_space(name: str, part: int) -> None:
+    def check(space: SearchSpace, known: int) -> None:
+        check_learner(name, space, known)
+
+    in_spaces(check, part)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", RUNGS)
+def test_rungs_stay_in_any_space(name: str, part: int) -> None:
+    def check(space: SearchSpace, seed: int) -> None:
+        check_rungs(name, space, seed)
+
+    in_spaces(check, part)
+
+
+def check_rungs(name: str, space: SearchSpace, seed: int) -> None:
+    """Play a study; one in a space of few points may end with a short round. None is played in nearly empty spaces."""
+    points, found = space.count(100), set(map(canonical, sampled(space, 2, 200)))
+    if not found or (points is None and len(found) < SPARSE):
         return
-    distinct = {canonical(params): params for params in space.sample(Random(1), known)}
+    searcher: Any = load_searcher(name, RUNGS[name])
+    history: list[Observation] = []
+    for round_, size in enumerate(searcher.round_sizes(20, [])):
+        searcher.reset(space, seed)
+        proposed = searcher.propose(history, size)
+        check_points(space, [item.params for item in proposed])
+        if len(proposed) < size and points is not None:
+            break
+        assert len(proposed) == size
+        assert all(1 <= item.fidelity <= 9 for item in proposed)
+        for item, state in zip(proposed, itertools.cycle(STATES), strict=False):
+            value = (float(len(history) % 5),) if state == "complete" else None
+            history.append(Observation(len(history), item.params, state, value, round=round_, fidelity=item.fidelity))
+    keys = [canonical([item.params, item.fidelity]) for item in history]
+    assert len(set(keys)) == len(keys)
+
+
+def check_learner(name: str, space: SearchSpace, known: int) -> None:
+    distinct = {canonical(params): params for params in sampled(space, 1, known)}
     # Of a continuous parameter, one value may be all that is not forbidden, which no searcher can be asked to hit.
-    reachable = {canonical(params) for params in space.sample(Random(2), 200)} - distinct.keys()
+    reachable = {canonical(params) for params in sampled(space, 2, 200)} - distinct.keys()
     wanted = min(ROUND, len(reachable))
     if space.count(1000) is None and len(reachable) < SPARSE:
         return

@@ -10,7 +10,7 @@ import pytest
 from autotune.algorithms.halving import Hyperband, SuccessiveHalving
 from autotune.errors import InvalidStudy
 from autotune.history import Observation, Proposal
-from autotune.spaces import SearchSpace, Uniform
+from autotune.spaces import IntRange, SearchSpace, Uniform
 
 SPACE = SearchSpace({"x": Uniform(0.0, 1.0)})
 EPOCHS = {"name": "epochs", "min": 1, "max": 27, "eta": 3}
@@ -77,6 +77,16 @@ def test_a_second_bracket_begins_with_points_of_its_own() -> None:
     proposals = searcher.propose(history, 27)
     assert {item.fidelity for item in proposals} == {1}
     assert not {str(item.params) for item in proposals} & {str(item.params) for item in history}
+
+
+def test_points_are_new_though_the_sampler_repeats_itself() -> None:
+    space = SearchSpace({"x": IntRange(0, 40)})
+    searcher = SuccessiveHalving(EPOCHS)
+    searcher.reset(space, 5)
+    first = [item.params["x"] for item in searcher.propose([], 30)]
+    assert len(set(first)) == 30
+    history = [Observation(n, {"x": x}, "complete", (1.0,), round=0, fidelity=27) for n, x in enumerate(first)]
+    assert {item.params["x"] for item in searcher.propose(history, 10)} == set(range(40)) - set(first)
 
 
 def test_fidelities_of_whole_bounds_are_whole_and_others_are_not() -> None:
