@@ -67,7 +67,7 @@ def quality(record: dict[str, Any], found: Measurement, choice: Choice) -> dict[
     line["resampled_agree"] = sum(one in choice.ties for one in drawn)
     for margin in ("0.01", "0.02"):
         said = [one[margin]["choice"] for one in record["again"]]
-        usual = max(set(said), key=said.count)
+        usual = max(dict.fromkeys(said), key=said.count)
         ties = next(one[margin]["ties"] for one in record["again"] if one[margin]["choice"] == usual)
         line[f"tunes_{margin}"] = " ".join(f"{name}:{said.count(name)}" for name in dict.fromkeys(said))
         line[f"worst_regret_{margin}"] = max(regret(truth, one) for one in said)

@@ -44,6 +44,7 @@ class Bench:
     active: Mapping[str, Callable[[], AbstractContextManager[None]]]
     timer: Callable[[Call], float]
     telemetry: Telemetry
+    no_graph: str = ""  # why the calls cannot be captured in CUDA graphs, where they cannot
     at: Callable[[str], None] = lambda name: None
     say: Callable[[str], None] = lambda text: None
     _graphs: dict[str, timing.GraphTimer] = field(default_factory=dict)
@@ -94,6 +95,10 @@ class Bench:
         return lambda name: self.timer(self.calls[name])
 
     def _capture(self, names: list[str], found: Timed) -> None:
+        if self.no_graph:
+            for name in names:
+                found.notes.setdefault(name, []).append(f"no CUDA graph: {self.no_graph}")
+            return
         for name in names:
             self.at(name)
             self.say(f"capturing {name} in a CUDA graph")

@@ -12,6 +12,7 @@ from typing import Any
 from autotune.bench import backends as table
 from autotune.bench import kernels, timing
 from autotune.bench.attempt import why
+from autotune.bench.case import AttentionCase
 from autotune.bench.ceilings import ceilings
 from autotune.bench.check import Checked, Task, check_case, check_context, held_against_truth, judge, quiet_torch
 from autotune.bench.clocks import Bench, Timed
@@ -119,9 +120,17 @@ def bench_of(task: Task, checked: Checked) -> Bench:
         active={name: one.backend.active for name, one in checked.ready.items()},
         timer=timer_of(task.device),
         telemetry=Telemetry(index_of(task.device)),
+        no_graph=no_graph(task.case),
         at=task.at,
         say=task.say,
     )
+
+
+def no_graph(case: AttentionCase) -> str:
+    """Return why calls of the case must not be captured in a CUDA graph; the sticky error would end the process."""
+    if case.direction == "bwd" and case.dropout:
+        return "the forward of a backward alone keeps the dropout's seed on the host, where a graph cannot read it"
+    return ""
 
 
 def _time(task: Task, checked: Checked) -> Timed:

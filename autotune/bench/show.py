@@ -15,15 +15,16 @@ PROGRESS_AFTER_S = 2.0
 
 
 class Progress:
-    """One line on standard error that is rewritten, from the third second on and only on a terminal."""
+    """One line on standard error that is rewritten, after two seconds (or others) and only on a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, after_s: float = PROGRESS_AFTER_S) -> None:
         self._since = time.monotonic()
+        self._after_s = after_s
         self._shown = False
 
     def say(self, text: str) -> None:
         """Show what goes on now."""
-        if sys.stderr.isatty() and time.monotonic() - self._since > PROGRESS_AFTER_S:
+        if sys.stderr.isatty() and time.monotonic() - self._since >= self._after_s:
             print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
             self._shown = True
 

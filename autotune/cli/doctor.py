@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from autotune.bench import backends as table
 from autotune.bench.case import AttentionCase
 from autotune.bench.hardware import fingerprint, resolve_device
-from autotune.bench.isolate import probe_isolated
+from autotune.bench.isolate import probe_isolated, session
 from autotune.bench.show import Progress
 
 HELP = "try each attention backend in a process of its own; say which run, why not, and what mends it"
@@ -28,48 +29,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command; return its exit status: 0, or 1 where not even PyTorch's own attention runs."""
+    progress = Progress(after_s=0.0)  # what is slow is the first import, and no word comes during it
+    progress.say("loading PyTorch")
     device = resolve_device(args.device)
-    progress = Progress()
-    progress.say("trying each backend")
-    found = examine(device)
-    progress.clear()
+    if not args.json:
+        hardware = fingerprint(device, [])
+        progress.clear()
+        print(f"{hardware['device']}, PyTorch {hardware['torch']}, CUDA {hardware.get('cuda')}", flush=True)
+    found = []
+    for one in examine(device, progress.say):
+        progress.clear()
+        found.append(one)
+        if not args.json:
+            _print(one)
     if args.json:
         print(json.dumps({"schema_version": 1, "device": device, "backends": found}, indent=2))
-    else:
-        hardware = fingerprint(device, [])
-        print(f"{hardware['device']}, PyTorch {hardware['torch']}, CUDA {hardware.get('cuda')}")
-        for one in found:
-            _print(one)
     return 0 if next(one for one in found if one["backend"] == table.DEFAULT)["runs"] else 1
 
 
-def examine(device: str) -> list[dict[str, Any]]:
-    """Return for each backend what is installed, whether a tiny pass runs, why not, and what mends it."""
-    names = table.candidates()
-    targets = {name: table.target(name) for name in names}
+def examine(device: str, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Yield for each backend what is installed, whether a tiny pass runs, why not, and what mends it.
+
+    Each comes as soon as it is known; ``say`` hears before which one is tried. One process tries them all, for loading
+    PyTorch takes longer than the trials.
+    """
     dtype = "bf16" if device.startswith("cuda") else "fp32"
     shape: dict[str, Any] = {"heads": 2, "kv_heads": 2, "seq_q": 128, "seq_kv": 128, "d_k": 64, "dtype": dtype}
-    there = {name: _installed(targets[name]) for name in names}
-    by_word = {name: _refusal(targets[name], AttentionCase(**shape), device) for name in names}
-    tried = {name: target for name, target in targets.items() if by_word[name] is None}
-    forward = probe_isolated(AttentionCase(**shape), device, tried)
-    again = {name: target for name, target in tried.items() if forward[name] is None}
-    backward = probe_isolated(AttentionCase(**shape, direction="fwd+bwd"), device, again)
-    found = []
-    for name in names:
-        reason = by_word[name] or forward.get(name)
-        missing = [package for package, number in there[name].items() if number is None]
-        found.append(
-            {
+    forward, both = AttentionCase(**shape), AttentionCase(**shape, direction="fwd+bwd")
+    with session():
+        for name in table.candidates():
+            say(f"trying {name}")
+            target = table.target(name)
+            installed = _installed(target)
+            by_word = _refusal(target, forward, device)
+            reason = by_word or probe_isolated(forward, device, {name: target})[name]
+            without_gradients = None if reason else probe_isolated(both, device, {name: target})[name]
+            missing = None in installed.values()
+            yield {
                 "backend": name,
-                "installed": there[name],
+                "installed": installed,
                 "runs": reason is None,
-                "backward": reason is None and backward[name] is None,
-                "reason": reason or backward.get(name),
-                "mend": _install(targets[name]) if (reason is not None and by_word[name] is None) or missing else None,
+                "backward": reason is None and without_gradients is None,
+                "reason": reason or without_gradients,
+                "mend": _install(target) if (reason is not None and by_word is None) or missing else None,
             }
-        )
-    return found
 
 
 def _installed(target: str) -> dict[str, str | None]:
@@ -106,8 +109,8 @@ def _refusal(target: str, case: AttentionCase, device: str) -> str | None:
 def _print(one: dict[str, Any]) -> None:
     packages = ", ".join(f"{name} {number or 'not installed'}" for name, number in one["installed"].items())
     state = "runs" if one["backward"] else "runs forward only" if one["runs"] else "does not run"
-    print(f"{one['backend']:<16} {state:<18} {packages}")
+    print(f"{one['backend']:<16} {state:<18} {packages}", flush=True)
     if one["reason"]:
-        print(f"{'':<16}   why not: {one['reason']}")
+        print(f"{'':<16}   why not: {one['reason']}", flush=True)
     if one["mend"]:
-        print(f"{'':<16}   to mend: {one['mend']}")
+        print(f"{'':<16}   to mend: {one['mend']}", flush=True)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,23 @@ def test_doctor(torch, capsys):
     assert found["flash4"]["mend"].startswith("pip install --pre flash-attn-4")
     assert doctor.run(parser.parse_args(["--device", "cpu"])) == 0
     assert "why not: needs a CUDA device" in capsys.readouterr().out
+
+
+def test_doctor_tells_each_backend_as_soon_as_it_is_tried(torch, monkeypatch):
+    from autotune.bench import show
+    from autotune.cli import doctor
+
+    said: list[str] = []
+    found = doctor.examine("cpu", said.append)
+    assert next(found)["backend"] == "torch"
+    assert said == ["trying torch"]
+    found.close()
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    show.Progress(after_s=0.0).say("loading PyTorch")
+    show.Progress().say("too early")
+    assert sys.stderr.getvalue().endswith("loading PyTorch")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from autotune.bench.case import AttentionCase, short_dtype
+from autotune.bench.measure import no_graph
 from autotune.errors import InvalidInput
 
 
@@ -80,3 +81,10 @@ def test_importing_is_free():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_a_backward_alone_with_dropout_goes_into_no_graph(make_case):
+    """Its forward leaves the seed on the host; the replay would read it on the GPU: an illegal access."""
+    assert "seed" in no_graph(make_case(direction="bwd", dropout=0.1))
+    assert not no_graph(make_case(direction="bwd"))
+    assert not no_graph(make_case(direction="fwd+bwd", dropout=0.1))
