@@ -13,12 +13,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from autotune import slurm, snakemake
 from autotune.aggregation import Summary, summarize
 from autotune.batch import Batch
+from autotune.budget import spent_sentence
 from autotune.errors import InvalidStudy
 from autotune.execution.kernel import die_with_parent, signal_name
 from autotune.progress import Progress
@@ -81,19 +82,23 @@ def settle_leftovers(store: StudyDir, study: dict[str, Any], *, cancel: bool = F
     return True
 
 
-def run(store: StudyDir, study: dict[str, Any], rest: list[str]) -> tuple[int, Summary]:
-    """Run Snakemake until the study is done or cannot be; return its exit status and where the study stands then."""
-    results = Results(store)
+def run(store: StudyDir, study: dict[str, Any], rest: list[str], targets: Sequence[str] = ()) -> tuple[int, Summary]:
+    """Run Snakemake until the study is done or cannot be; return its exit status and where the study stands then.
+
+    ``targets`` are the files to be made, where not all of the study is to run.
+    """
+    results, wanted = Results(store), ["--", *targets] if targets else []
     argv = [*snakemake.command(store, study, rest), "--slurm-jobname-prefix", slurm.prefix(store)]
     done, fruitless = summarize(store, study, results).done, 0
     left: list[Job] = []  # what an ended Snakemake has in the queue: the next one does the rest meanwhile
     while True:
-        status = _run_once([*argv, *_all_but(store, left)], store, study, results, snakemake.settings(rest))
-        if left:  # so that never more than two Snakemakes have jobs in the queue
+        status = _run_once([*argv, *_all_but(store, left), *wanted], store, study, results, snakemake.settings(rest))
+        is_spent = spent_sentence(store, study) is not None
+        if left or is_spent:  # so that never more than two Snakemakes have jobs in the queue
             settle_leftovers(store, study)
         summary = summarize(store, study, results)
-        if status >= 0 and not left:
-            return status, summary
+        if is_spent or (status >= 0 and not left):
+            return abs(status), summary
         if status < 0:
             done, fruitless = summary.done, 0 if summary.done > done else fruitless + 1
         if fruitless >= _FRUITLESS:
@@ -146,9 +151,10 @@ def _run_once(
         except BaseException:  # a full disk, say: the jobs may well go on
             end(process, kill=True)
             raise
-    for sentence in troubles(store.snakemake_log, start):
+    is_spent = spent_sentence(store, study) is not None
+    for sentence in () if is_spent else troubles(store.snakemake_log, start):
         _say(f"note: {sentence}")
-    if process.returncode < 0 and not hangs:
+    if process.returncode < 0 and not hangs and not is_spent:
         _say(f"Snakemake was killed by {signal_name(-process.returncode)}; its jobs go on")
     return process.returncode
 
@@ -164,12 +170,14 @@ def _follow(
     """Show progress until Snakemake has ended; return whether it hangs."""
     summary = summarize(store, study, results)
     with Progress(summary.trials, summary.done, plain=True) as progress:
-        speaker = _Speaker(progress)
+        speaker, is_spent = _Speaker(progress), False
         pause, next_look = _POLL_S, time.monotonic() + look_s
         while not snakemake.has_ended(process, pause):
             now = time.monotonic()
             progress.show(summarize(store, study, results))
-            snakemake.close_if_spent(store, study, process)
+            if not is_spent and snakemake.close_if_spent(store, study, process):
+                is_spent, next_look = True, now
+                progress.say("budget spent: waiting for the trials that run, cancelling the jobs that have not started")
             pause = max(_POLL_S, 30 * (time.monotonic() - now))
             if now < next_look:
                 continue
@@ -179,6 +187,7 @@ def _follow(
             jobs = slurm.queue(store)
             speaker.answers(jobs is not None)
             if jobs is not None:
+                slurm.cancel(job for job in jobs if is_spent and job.state in slurm.WAITING)
                 stuck = watch.look(jobs)
                 speaker.starved(jobs)
                 speaker.stuck(stuck)

@@ -101,7 +101,7 @@ def _ask(store: StudyDir, command: list[str]) -> list[Job] | None:
         text = _run(command)
     except (OSError, subprocess.SubprocessError):
         return None
-    name, root = prefix(store) + "_", os.path.realpath(store.root)
+    name, root, batches = prefix(store) + "_", os.path.realpath(store.root), set[str]()
     with contextlib.suppress(InvalidInput):
         batches = {batch.name for batch in store.batches()}
     jobs = [_parse(line) for line in text.splitlines() if line.count("|") >= _FORMAT.count("|")]

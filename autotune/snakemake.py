@@ -73,7 +73,8 @@ def _packaged_profile(rest: list[str], place: int) -> str:
 
 def settings(rest: list[str]) -> dict[str, Any]:
     """Return what profiles and flags say of these settings; a flag wins, then the last profile, as with Snakemake."""
-    found: dict[str, Any] = {"executor": None, "latency-wait": 5, "slurm-init-seconds-before-status-checks": 40}
+    found: dict[str, Any] = {"executor": None, "jobs": None, "latency-wait": 5}
+    found["slurm-init-seconds-before-status-checks"] = 40
     argv = [_packaged_profile(rest, place) for place in range(len(rest))]
     for name in _values(argv, "--profile"):
         file = _profile_file(name)
@@ -161,21 +162,23 @@ def _follow(process: subprocess.Popen[bytes], store: StudyDir, study: dict[str, 
     looks_often = sys.stderr.isatty() or study.get("budget")  # where nobody looks on, only a budget is in a hurry
     shortest = _POLL_S if looks_often else _PLAIN_POLL_S
     with Progress(summary.trials, summary.done, plain=True) as progress:
-        pause = shortest
+        pause, is_spent = shortest, False
         while not has_ended(process, pause):
             started = time.monotonic()
             summary = summarize(store, study, results)
             progress.show(summary)
-            close_if_spent(store, study, process)
+            is_spent = is_spent or close_if_spent(store, study, process)
             # Looking costs at most a thirtieth of a core, which the trials have better use for.
             pause = max(shortest, 30 * (time.monotonic() - started))
     return summarize(store, study, results)
 
 
-def close_if_spent(store: StudyDir, study: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
-    """Have Snakemake begin no further job where the study's budget is spent; those that run may end."""
-    if spent_sentence(store, study) is not None:
+def close_if_spent(store: StudyDir, study: dict[str, Any], process: subprocess.Popen[bytes]) -> bool:
+    """Have Snakemake begin no further job if the study's budget is spent, and say whether it is; what runs may end."""
+    is_spent = spent_sentence(store, study) is not None
+    if is_spent:
         process.terminate()
+    return is_spent
 
 
 def has_ended(process: subprocess.Popen[bytes], pause_s: float) -> bool:

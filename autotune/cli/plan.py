@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
 from collections.abc import Callable
 from typing import Any
 
-from autotune import snakemake
+from autotune import controller, snakemake
 from autotune.batching import processors
 from autotune.cli.command import say_notes
 from autotune.cli.coverage import print_coverage
@@ -59,15 +60,17 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         raise InvalidStudy(
             f"`autotune plan` takes a study file and its own flags, got {' '.join(unknown)!r}; see --help"
         )
+    status, at_once = 0, slots
     if args.pilot is not None:
-        _run_pilot(args, study_file, [*unknown, *(["-j", str(args.jobs)] if args.jobs else [])])
+        status = _run_pilot(args, study_file, [*unknown, *(["-j", str(args.jobs)] if args.jobs else [])])
+        at_once = slots or _jobs_on_slurm(unknown)
     _, store, plan = plan_study(args, study_file, dry_run=args.dry_run, slots=slots)
     say_notes(plan.notes)
-    found = _estimate(store, plan, slots) if args.dry_run or args.pilot is not None or args.json else None
+    found = _estimate(store, plan, at_once) if args.dry_run or args.pilot is not None or args.json else None
     if args.json and found is not None:
         reused = {str(number): origin for number, origin in plan.reused.items()}
         print(json.dumps({**found.to_dict(), "done": plan.done, "reused": reused}, sort_keys=True))
-        return 0
+        return status
     print(describe(store, plan, dry_run=args.dry_run))
     if args.coverage or SearchSpace.from_study(plan.study).has_conditions:
         print_coverage(store, plan)
@@ -75,24 +78,39 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         print(describe_estimate(found))
     kept = "the pilot's results are kept" if args.pilot is not None else "nothing was written"
     print(kept if args.dry_run else _NEXT)
-    return 0
+    return status
 
 
-def _run_pilot(args: argparse.Namespace, study_file: str | None, rest: list[str]) -> None:
-    """Plan, and run the first trials as Snakemake jobs of their own; planning again keeps what they settled."""
+def _jobs_on_slurm(rest: list[str]) -> int | None:
+    """Return how many jobs the profile lets be in SLURM's queue; what processors are here does not count there."""
+    return int(snakemake.settings(rest)["jobs"] or 0) or None if snakemake.is_on_slurm(rest) else None
+
+
+def _run_pilot(args: argparse.Namespace, study_file: str | None, rest: list[str]) -> int:
+    """Plan, and run the first trials as Snakemake jobs of their own; planning again keeps what they settled.
+
+    Returns:
+        Snakemake's exit status.
+    """
     if args.pilot < 1:
         raise InvalidStudy(f"--pilot must be a number of trials of at least 1, got {args.pilot}; for example 3")
     given = {name: getattr(args, name) for name in ("budget", "trials_per_job", "slots_per_job", "fresh")}
-    config, _, _ = plan_study(args, study_file, dry_run=True, slots=None, has_budget=False)
+    config, store, plan = plan_study(args, study_file, dry_run=True, slots=None, has_budget=False)
     args.trials_per_job, args.slots_per_job = str(args.pilot), str(min(config.slots_per_job, args.pilot))
-    _, store, plan = plan_study(args, study_file, dry_run=False, slots=None, has_budget=False)
-    files = [store.batch_file(batch) for batch in plan.batches if batch.numbers.start < args.pilot]
-    status, _ = snakemake.run(store, plan.study, rest, [file for file in files if not os.path.exists(file)] or files)
+    on_slurm = snakemake.is_on_slurm(rest)
+    with controller.alone(store) if on_slurm else contextlib.nullcontext():
+        if on_slurm:
+            controller.settle_leftovers(store, plan.study)
+        _, store, plan = plan_study(args, study_file, dry_run=False, slots=None, has_budget=False)
+        files = [store.batch_file(batch) for batch in plan.batches if batch.numbers.start < args.pilot]
+        drive = controller.run if on_slurm else snakemake.run
+        status, _ = drive(store, plan.study, rest, [file for file in files if not os.path.exists(file)] or files)
     if status != 0:
         say_notes([f"not all of the pilot's trials have a result; {store.snakemake_log} and `autotune status` say why"])
     for name, value in given.items():
         setattr(args, name, value)
     args.fresh = False  # what was there is set aside already
+    return status
 
 
 def _estimate(store: StudyDir, plan: Plan, slots: int | None) -> Estimate:

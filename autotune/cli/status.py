@@ -52,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summary.to_dict() | ({"slurm": on_slurm} if any(on_slurm.values()) else {}), sort_keys=True))
         return 0
     print_summary(summary)
-    for line in (queue.sentence(summary), ending(store, summary)):
-        if line:
-            print(line)
+    line, is_held = queue.sentence(summary)
+    if line:
+        print(line)
+    print(ending(store, summary, is_held=is_held))
     return 0
 
 
@@ -63,16 +64,17 @@ class _Queue:
 
     def __init__(self, store: StudyDir, results: Results) -> None:
         self._store, self._results = store, results
-        self._sentence, self._asked = "", -_ASK_S
+        self._sentence, self._is_held, self._asked = "", False, -_ASK_S
 
-    def sentence(self, summary: Summary) -> str:
-        """Return a line about the queue, or an empty string; the same one until it is time to ask again."""
+    def sentence(self, summary: Summary) -> tuple[str, bool]:
+        """Return a line about the queue, or an empty string, and whether jobs are in it; both last a while."""
         if time.monotonic() - self._asked >= _ASK_S:
             self._asked = time.monotonic()
             jobs = self._jobs(summary)
             trials = self.trials(summary, jobs)
             self._sentence = slurm.sentence(jobs, trials) if any(trials.values()) else ""
-        return self._sentence
+            self._is_held = any(job.is_active for job in jobs)
+        return self._sentence, self._is_held
 
     def trials(self, summary: Summary, jobs: list[slurm.Job] | None = None) -> dict[str, list[int]]:
         """Return the trials that are running, pending or lost; none where SLURM knows of no job for them."""

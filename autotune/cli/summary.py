@@ -58,12 +58,17 @@ def best_line(summary: Summary) -> str:
     return f"best {metric} {summary.best.metrics[metric]:.6g} (trial {summary.best.number}): {params}"
 
 
-def ending(store: StudyDir, summary: Summary) -> str:
-    """Return the last line: where the files are, or how many trials are missing and the command that runs them."""
+def ending(store: StudyDir, summary: Summary, *, is_held: bool = False) -> str:
+    """Return the last line: where the files are, or how many trials are missing and the command that runs them.
+
+    ``is_held`` says that SLURM has jobs of the study, which may run them still.
+    """
     if summary.unreadable:
         return f"{len(summary.unreadable)} results are not whole and will run again; {_resume(store)}"
     if summary.running:
         return f"{counted(len(summary.running))} in work now; `autotune status{_where(store)} --watch` follows them"
+    if summary.unsettled and is_held:
+        return f"{counted(summary.unsettled)} to run; `autotune status{_where(store)} --watch` follows them"
     spent = spent_sentence(store, summary.study)
     if summary.unsettled and spent:
         return (

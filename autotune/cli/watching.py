@@ -15,7 +15,7 @@ from autotune.storage import Results, StudyDir
 _ON_TERMINAL_S, _ELSEWHERE_S = 2.0, 30.0  # between two looks
 _FEWEST_ROWS = 4
 
-Say = Callable[[Summary], str]  # a further line about the study, or an empty string
+Say = Callable[[Summary], tuple[str, bool]]  # a line about SLURM's queue, or an empty string; whether jobs are in it
 
 
 def watch(store: StudyDir, results: Results, queue: Say, interval_s: float | None) -> None:
@@ -32,7 +32,7 @@ def watch(store: StudyDir, results: Results, queue: Say, interval_s: float | Non
         if sys.stdout.isatty():
             _on_terminal(store, follower, queue, interval_s or _ON_TERMINAL_S)
         else:
-            _elsewhere(store, follower, interval_s or _ELSEWHERE_S)
+            _elsewhere(store, follower, queue, interval_s or _ELSEWHERE_S)
     except KeyboardInterrupt:
         pass  # that is how a view is left
 
@@ -51,10 +51,10 @@ def _on_terminal(store: StudyDir, follower: Follower, queue: Say, interval_s: fl
             time.sleep(interval_s)
 
 
-def _elsewhere(store: StudyDir, follower: Follower, interval_s: float) -> None:
+def _elsewhere(store: StudyDir, follower: Follower, queue: Say, interval_s: float) -> None:
     while True:
         view = follower.look(0)
-        parts = [counts_line(view.summary), best_line(view.summary), _pace_line(view.pace)]
+        parts = [counts_line(view.summary), best_line(view.summary), queue(view.summary)[0], _pace_line(view.pace)]
         print(time.strftime("%H:%M:%S"), "; ".join(part for part in parts if part), flush=True)
         if not view.summary.unsettled:
             print(ending(store, view.summary), flush=True)
@@ -66,8 +66,9 @@ def _screen(store: StudyDir, view: View, queue: Say, levels: str) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    lines = [queue(view.summary), _pace_line(view.pace)]
-    if not view.running:  # else it says how to do what is being done
+    line, is_held = queue(view.summary)
+    lines = [line, _pace_line(view.pace)]
+    if not (view.running or is_held):  # else it says how to do what is being done
         lines.append(ending(store, view.summary))
     curve = [Text(_curve_line(view, levels), no_wrap=True)] if view.curve else []
     return Group(*renderables(view.summary), *curve, *_running(view), *(Text(line) for line in lines if line))

@@ -68,7 +68,7 @@ def run_batch(store: StudyDir, name: str, runtime_s: float | None = None) -> int
                 os.environ["CUDA_VISIBLE_DEVICES"] = own
             with contextlib.closing(store.lock()) as lock, _executor(objective, store, study) as execute:
                 lock.share_with_programs()
-                with noting(store.begun_file(name), os.uname().nodename, own) as note:
+                with noting(store.begun_file(name), _host(), own) as note:
                     where = digest(environment)
                     runner = Runner(store, study, execute, lock, where, own, deadline=deadline, on_start=note)
                     return runner.run(numbers)
@@ -132,7 +132,7 @@ class Runner:
         self._on_failure, self._attempts = study["on_failure"], study["attempts"]
         self._environment, self._gpus, self._on_result = environment, gpus, on_result
         self._deadline, self._longest_s, self._on_start = deadline, 0.0, on_start
-        self._host = os.uname().nodename
+        self._host = _host()
         self._origin = origin_of(study)
         self._shared = Shared.of(store, study, self._origin)
         self.purse = Purse(store, study, lock)
@@ -288,6 +288,11 @@ def _devices(study: dict[str, Any]) -> Any:
     with lease(wanted) as devices:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices
         yield devices
+
+
+def _host() -> str:
+    """Return what SLURM calls this node, as squeue and scontrol do, or the machine's own name."""
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def _environment() -> dict[str, str]:

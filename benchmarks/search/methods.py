@@ -119,10 +119,6 @@ class Hebo:
     """HEBO (Cowen-Rivers et al. 2022), its defaults."""
 
     def __init__(self, specs: Specs, seed: int) -> None:
-        import numpy as np
-
-        if not hasattr(np, "row_stack"):  # gone since NumPy 2.5; pymoo 0.6.1 calls it
-            np.row_stack = np.vstack
         from hebo.design_space.design_space import DesignSpace
         from hebo.optimizers.hebo import HEBO
 

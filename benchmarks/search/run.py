@@ -116,9 +116,8 @@ def peer_python(method: str) -> Path:
     if not (folder / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         install = [python, "-m", "pip", "install", "-q"]
-        subprocess.run([*install, "-r", HERE / f"requirements-{method}.txt"], check=True)
-        if method == "hebo":
-            subprocess.run([*install, "--no-deps", "HEBO==0.3.6"], check=True)
+        options = ["--no-deps"] if method == "hebo" else []
+        subprocess.run([*install, *options, "-r", HERE / f"requirements-{method}.txt"], check=True)
         (folder / "installed").touch()
     return python
 
