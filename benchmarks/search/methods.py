@@ -119,6 +119,10 @@ class Hebo:
     """HEBO (Cowen-Rivers et al. 2022), its defaults."""
 
     def __init__(self, specs: Specs, seed: int) -> None:
+        import numpy as np
+
+        if not hasattr(np, "row_stack"):  # gone since NumPy 2.5; pymoo 0.6.1 calls it
+            np.row_stack = np.vstack
         from hebo.design_space.design_space import DesignSpace
         from hebo.optimizers.hebo import HEBO
 
@@ -248,6 +252,7 @@ METHODS: dict[str, Callable[[Specs, int], Method]] = {
     "optuna-gp": functools.partial(_optuna, _gp),
     "optuna-cmaes": functools.partial(_optuna, _cmaes),
     "hebo": lambda specs, seed: Penalised(Hebo(specs, seed)),
+    "hebo-pinned": lambda specs, seed: Penalised(Hebo(specs, seed)),  # with the versions that it was made for
     "ax": Ax,
 }
-APART = ("hebo", "ax")  # in environments of their own
+APART = ("hebo", "hebo-pinned", "ax")  # in environments of their own
