@@ -127,8 +127,9 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end; return the exit status."""
+        deadline = time.monotonic() + HANG_S
         while self.read():
-            pass
+            assert time.monotonic() < deadline, f"it did not end: {self.text[-2000:]}"
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def press_ctrl_c(self) -> None:
