@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from autotune.spaces import Params
+if TYPE_CHECKING:
+    from autotune.spaces import Params
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ import os
 import platform
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -113,6 +111,9 @@ def _module_file(name: str, folders: list[str]) -> str | None:
 def hardware_class(study: Mapping[str, Any]) -> str:
     """Return the models of this machine's GPUs, or of its processor where the study's trials need no GPU."""
     if study["resources"]["gpus"]:
+        import shutil
+        import subprocess
+
         program = shutil.which("nvidia-smi")
         command = [str(program), "--query-gpu=name", "--format=csv,noheader"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout if program else ""

@@ -9,7 +9,6 @@ time, the hardware has to be the same too, but for the study's own results.
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -117,9 +116,13 @@ def _take_folder(
     if not is_named:
         os.rename(old, new)
     elif study.get("fidelity"):  # trials go on from the checkpoints of others
+        import shutil
+
         shutil.copytree(old, new)
     elif result.outcome.logged and os.path.exists(other.logged_file(result.number)):
         os.makedirs(new)
+        import shutil
+
         shutil.copyfile(other.logged_file(result.number), store.logged_file(number))
 
 

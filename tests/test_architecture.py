@@ -68,6 +68,15 @@ def test_start_loads_no_heavy_library(code: str) -> None:
     assert not loaded & HEAVY
 
 
+def test_a_job_forks_without_what_makes_forks_dear() -> None:
+    """Each library and page that is there at a fork is copied, and random and threading do work in each child."""
+    job = "import autotune.cli.command, autotune.cli.run_batch, autotune.execution.process"
+    done = fresh(f"import sys\nbefore = set(sys.modules)\n{job}\nprint(*(set(sys.modules) - before))")
+    assert done.returncode == 0, done.stderr
+    dear = {"random", "threading", "subprocess", "shutil", "autotune.spaces"}
+    assert not dear & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("name", ["Study", "StudyConfig"])
 def test_facade_has_its_names(name: str) -> None:
     done = fresh(f"from autotune import {name}; print({name}.__name__)")

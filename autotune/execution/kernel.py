@@ -108,6 +108,30 @@ def exit_handle(child: int, life: int) -> int:
     return handle
 
 
+def signal_group(leader: int, number: int) -> None:
+    """Send a signal to a child that is not waited for yet, and to its process group: it may not have made that yet."""
+    for send in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            send(leader, number)
+
+
+def reap(child: int) -> int:
+    """Wait until a child has ended, end all that it left behind, and return its exit status: negative is a signal.
+
+    What it left is this process's own by then, which must have no other children (`adopt_orphans`).
+    """
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    is_alone = _children() == [child]
+    if not is_alone:
+        wait_for_trackers(child)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not is_alone:
+        end_orphans()
+    return status
+
+
 def end_orphans(*, trackers: bool = True) -> None:
     """Kill what a trial's processes left behind: as the subreaper, this process has inherited it.
 

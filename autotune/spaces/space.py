@@ -11,15 +11,17 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from random import Random
 from types import MappingProxyType
-from typing import Any, NoReturn, cast, final
+from typing import TYPE_CHECKING, Any, NoReturn, cast, final
 
 from autotune.errors import InvalidSpace
 from autotune.expressions import Expression
 from autotune.spaces import rules
 from autotune.spaces.checks import Scalar, end, keys, show
 from autotune.spaces.parameters import TYPES, Countable, Parameter, make_parameter
+
+if TYPE_CHECKING:
+    from random import Random
 
 Params = dict[str, Scalar]
 
@@ -216,6 +218,8 @@ class SearchSpace:
     def refuse_empty(self) -> None:
         """Raise InvalidSpace where no point, or almost none, is feasible; see `feasible`."""
         if self._forbidden:
+            from random import Random
+
             self.sample(Random(0), 1)
 
     def count(self, limit: int) -> int | None:

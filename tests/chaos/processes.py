@@ -16,7 +16,10 @@ _BATCH = re.compile(r"(\d+)-(\d+)-[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class Process:
-    """A process, and what it does: study, snakemake, batch, slot, trial, aggregate, other."""
+    """A process, and what it does: study, snakemake, batch, slot, trial, aggregate, other.
+
+    A trial is its own process, or the one that forks such.
+    """
 
     pid: int
     parent: int
@@ -68,7 +71,7 @@ def _with_role(process: Process, parent: Process | None) -> Process:
     argv = process.argv
     is_fork = parent is not None and parent.argv == argv  # not yet, or never, another program
     if "run-batch" in argv:
-        # A trial has a group of its own; a slot, which runs trials for the job that forked it, has not.
+        # A trial has a group of its own, and so has what forks it; a slot, which the job forks to have trials run, not.
         role = "trial" if process.group == process.pid else "slot" if is_fork else "batch"
     elif "program.py" in argv:
         role = "trial"
