@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from autotune.algorithms import check_reset, check_seed
+from autotune.qmc import load_qmc
 from autotune.spaces import Params, SearchSpace
 
 _BLOCK_POINTS = 1024  # so many become Python lists at a time; all at once keep the garbage collector busy
@@ -47,9 +48,7 @@ class LatinHypercubeSearch:
 
 def _points(dimensions: int, seed: int, max_trials: int) -> Iterator[list[float]]:
     """Yield the sample, then more of them, which take the place of points that are forbidden."""
-    from scipy.stats.qmc import LatinHypercube
-
-    engine = LatinHypercube(dimensions, rng=seed)
+    engine = load_qmc().LatinHypercube(dimensions, rng=seed)
     while True:
         sample = engine.random(max_trials)
         for start in range(0, max_trials, _BLOCK_POINTS):

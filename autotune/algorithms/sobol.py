@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from autotune.algorithms import check_reset, check_seed
+from autotune.qmc import load_qmc
 from autotune.spaces import Params, SearchSpace
 
 _BLOCK_POINTS = 1024  # a power of two keeps the sequence balanced (Owen 2020, arXiv:2008.08051)
@@ -46,8 +47,6 @@ class SobolSearch:
 
 def _blocks(dimensions: int, seed: int) -> Iterator[list[list[float]]]:
     """Yield the sequence in blocks, so that memory follows use and where it is cut changes nothing before the cut."""
-    from scipy.stats.qmc import Sobol
-
-    engine = Sobol(dimensions, scramble=True, rng=seed)
+    engine = load_qmc().Sobol(dimensions, scramble=True, rng=seed)
     while True:
         yield engine.random(_BLOCK_POINTS).tolist()
