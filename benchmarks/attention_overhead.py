@@ -11,6 +11,7 @@ to the last end: where a call is two kernels, the GPU waits between them, which 
 from __future__ import annotations
 
 import csv
+import random
 import statistics
 import sys
 from pathlib import Path
@@ -23,17 +24,17 @@ from autotune.bench.rows import Row
 
 SHAPES = ((1, 8, 128, 64), (1, 16, 256, 64), (1, 16, 512, 64), (2, 16, 512, 64), (1, 8, 1024, 64), (4, 16, 512, 128))
 NAMES = ("torch", "torch-cudnn", "torch-flash", "torch-efficient", "xformers", "flash2", "flash3", "flash4")
-REPEATS = 60
+REPEATS = 120
 SPIN_CYCLES = 1_600_000  # about a millisecond: longer than Python needs for any of the calls, profiled
 FLUSH, SPIN = "FillFunctor<signed char>", "spin_kernel"
 
 
 def profiled(one: Ready, spin: bool) -> tuple[float, float, int]:
-    """Return the sum and the span of one call in microseconds, and how many kernels and memsets it is; medians."""
+    """Return the sum and the span of one call in microseconds, and how many kernels and memsets it is; means."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    call = one.call
+    call, chance = one.call, random.Random(1)
     flush = torch.empty(256 << 20, dtype=torch.int8, device="cuda:0")
     with one.backend.active():
         for _ in range(5):
@@ -42,6 +43,8 @@ def profiled(one: Ready, spin: bool) -> tuple[float, float, int]:
         with profile(activities=[ProfilerActivity.CUDA], acc_events=False) as run:
             for _ in range(REPEATS):
                 flush.zero_()
+                for _ in range(chance.randrange(4)):  # how long a launch takes depends on how many came before
+                    torch.cuda._sleep(1)
                 if spin:
                     torch.cuda._sleep(SPIN_CYCLES)
                 call()
@@ -55,8 +58,8 @@ def profiled(one: Ready, spin: bool) -> tuple[float, float, int]:
             calls[-1].append((event.time_range.start, event.time_range.end))
     calls = [one for one in calls if one]
     return (
-        statistics.median(sum(end - start for start, end in one) for one in calls),
-        statistics.median(one[-1][1] - one[0][0] for one in calls),
+        statistics.mean(sum(end - start for start, end in one) for one in calls),
+        statistics.mean(one[-1][1] - one[0][0] for one in calls),
         round(statistics.median(len(one) for one in calls)),
     )
 

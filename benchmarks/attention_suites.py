@@ -5,7 +5,7 @@
 
 For each shape: the full table as ``autotune bench-attn`` makes it, then further tunings of the same shape (only the
 timing, which is what could make a choice waver; their rounds are kept), then the truth by another clock loop: blocks in
-random order, medians of blocks. Of short calls, whose launch the product takes off, so does a second truth
+random order, means of blocks. Of short calls, whose launch the product takes off, so does a second truth
 (``truth_kernels``, with the profiler in each block). One line of JSON a shape; shapes that the file has already are
 skipped. With ``--shard I/N`` several GPUs share the shapes, each with its own file. ``attention_report.py`` reads them.
 """
@@ -36,7 +36,7 @@ from autotune.bench.sampling import sample_in_rounds
 from autotune.bench.suites import suite
 from autotune.bench.timing import CudaTimer
 
-BLOCKS, BLOCK_SAMPLES = 24, 12
+BLOCKS, BLOCK_SAMPLES = 24, 16
 TRUTH_S = 6.0  # begin no block after so long, the third aside
 FAR = 1.3  # times slower than the best in the first block: measured no further
 
@@ -62,8 +62,9 @@ Blocks = dict[str, list[float]]
 def independent(
     device: str, calls: dict[str, Any], seed: int, spin: int, overhead_ms: float | None
 ) -> tuple[Blocks, Blocks]:
-    """Return the medians of blocks in milliseconds: each block one backend alone, in random order, L2 flushed.
+    """Return the means of blocks in milliseconds: each block one backend alone, in random order, L2 flushed.
 
+    A random number of launches comes before each call: how long one takes depends on how many there were, modulo four.
     The first are between two events. The second, where an overhead of the events is given, are freed of it and of the
     launch: not more than from the first kernel's start to the last one's end, by the profiler (which stretches the gap
     between two kernels, so that it can be more than what the events read).
@@ -72,27 +73,31 @@ def independent(
 
     flush = torch.empty(256 << 20, dtype=torch.int8, device=device)
     order = random.Random(seed)
-    medians: Blocks = {name: [] for name in calls}
+    means: Blocks = {name: [] for name in calls}
     freed: Blocks = {name: [] for name in calls if overhead_ms is not None}
 
-    def hidden(name: str) -> None:
+    def hide() -> None:
         flush.zero_()
-        torch.cuda._sleep(spin)
+        for _ in range(order.randrange(4)):
+            torch.cuda._sleep(1)
+        torch.cuda._sleep(spin)  # longer than Python needs for any of the calls
+
+    def hidden(name: str) -> None:
+        hide()
         calls[name]()
 
     until = time.monotonic() + TRUTH_S
     for block in range(BLOCKS):
-        names = list(medians)
+        names = list(means)
         if block:
-            best = min(statistics.median(values) for values in medians.values())
-            names = [name for name in names if statistics.median(medians[name]) < FAR * best]
+            best = min(statistics.median(values) for values in means.values())
+            names = [name for name in names if statistics.median(means[name]) < FAR * best]
         order.shuffle(names)
         for name in names:
             values = []
             for number in range(BLOCK_SAMPLES + 2):
                 start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-                flush.zero_()
-                torch.cuda._sleep(spin)  # longer than Python needs for any of the calls
+                hide()
                 start.record()
                 kept = calls[name]()
                 end.record()
@@ -100,14 +105,14 @@ def independent(
                 if number > 1:
                     values.append(start.elapsed_time(end))
                 del kept
-            medians[name].append(statistics.median(values))
+            means[name].append(statistics.mean(values))
             if overhead_ms is not None:
-                seen = kernels.profile(lambda name=name: hidden(name), BLOCK_SAMPLES)
-                least = medians[name][-1] - overhead_ms
+                seen = kernels.profile(lambda _turn, name=name: hidden(name), BLOCK_SAMPLES)
+                least = means[name][-1] - overhead_ms
                 freed[name].append(least if seen is None else min(least, seen.span_ms))
         if time.monotonic() > until and block >= 2:
             break
-    return medians, freed
+    return means, freed
 
 
 def study(case: AttentionCase, device: str, names: list[str], tunes: int, budget_s: float) -> dict[str, Any]:

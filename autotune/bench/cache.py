@@ -14,7 +14,7 @@ from autotune.bench.timing import CLOCKS
 from autotune.errors import AutotuneError
 from autotune.files import LockFile, digest, json_bytes, read_record, write_atomic
 
-METHOD = 2  # counts up when the gate or the timer changes so that older figures no longer compare
+METHOD = 3  # counts up when the gate or the timer changes so that older figures no longer compare
 
 
 def folder() -> Path:

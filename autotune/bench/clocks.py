@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -143,7 +144,9 @@ class Bench:
             try:
                 with self.active[name]():
                     call = self.calls[name]
-                    repeats = 40 if statistics.median(found.times_ms["gpu"][name]) < kernels.SHORT_MS else 6
-                    found.kernels[name] = kernels.profile(lambda call=call: timer.run_hidden(call), repeats)  # type: ignore[misc]
+                    repeats = (
+                        5 * timing.TURNS if statistics.median(found.times_ms["gpu"][name]) < kernels.SHORT_MS else 6
+                    )
+                    found.kernels[name] = kernels.profile(functools.partial(timer.run_hidden, call), repeats)
             except Exception as error:  # noqa: BLE001 - a missing name spoils no figure
                 found.notes.setdefault(name, []).append(f"no profile: {str(error).splitlines()[0][:160]}")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from autotune.bench.timing import TURNS
+
 _LONGEST_NAME = 160
 _NOT_KERNELS = ("Memset", "Memcpy")
 _SPIN = "spin_kernel"
@@ -31,15 +33,15 @@ class Activity:
     end: float
 
 
-def profile(run_hidden: Callable[[], None], repeats: int) -> Profile | None:
-    """Profile calls that each come behind a flush and a spin kernel; None where the profiler saw nothing."""
+def profile(run_hidden: Callable[[int], None], repeats: int) -> Profile | None:
+    """Profile calls, given their number, that come behind a flush and spin kernels; None where it saw nothing."""
     import torch
     from torch.profiler import ProfilerActivity
 
     torch.cuda.synchronize()
     with torch.profiler.profile(activities=[ProfilerActivity.CUDA], acc_events=False) as run:
-        for _ in range(repeats):
-            run_hidden()
+        for turn in range(repeats):
+            run_hidden(turn)
         torch.cuda.synchronize()
     activities = [
         Activity(event.name, float(event.time_range.start), float(event.time_range.end))
@@ -50,10 +52,10 @@ def profile(run_hidden: Callable[[], None], repeats: int) -> Profile | None:
 
 
 def summarize(activities: list[Activity]) -> Profile | None:
-    """Return the medians over the calls: what comes after one spin kernel and before the flush of the next."""
+    """Return what is usual among the calls: each is what comes after a spin kernel and before the next one's flush."""
     ordered = sorted(activities, key=lambda one: one.start)
     spins = [i for i, one in enumerate(ordered) if _SPIN in one.name]
-    ends = [i - 1 for i in spins[1:]] + [len(ordered)]  # the flush stands right before the next spin
+    ends = [i - 1 for i in spins[1:]] + [len(ordered)]  # the flush stands right before the next spin, or several
     calls = [part for start, end in zip(spins, ends) if (part := ordered[start + 1 : end])]
     if not calls:
         return None
@@ -66,7 +68,13 @@ def summarize(activities: list[Activity]) -> Profile | None:
             each[one.name] = each.get(one.name, 0.0) + one.end - one.start
     spans = [max(one.end for one in part) - part[0].start for part in calls]
     names = tuple(short(name) for name in sorted(each, key=lambda name: -each[name]))
-    return Profile(names, statistics.median(sums) / 1000, statistics.median(spans) / 1000) if names else None
+    return Profile(names, _usual(sums) / 1000, _usual(spans) / 1000) if names else None
+
+
+def _usual(values: list[float]) -> float:
+    """Return the median of means over as many calls as make a sample of the timer."""
+    means = [statistics.mean(values[start : start + TURNS]) for start in range(0, len(values) - TURNS + 1, TURNS)]
+    return statistics.median(means or values)
 
 
 def short(name: str) -> str:
@@ -86,8 +94,8 @@ def event_overhead_ms(timer: Any, device: str) -> float:
 
     for _ in range(5):
         timer(call)
-    between_events = statistics.median(timer(call) for _ in range(51))
-    seen = profile(lambda: timer.run_hidden(call), 30)
+    between_events = statistics.median(timer(call) for _ in range(15))
+    seen = profile(lambda turn: timer.run_hidden(call, turn), 4 * TURNS)
     overhead = between_events - seen.span_ms if seen is not None else 0.0
     return overhead if 0 < overhead < 0.01 else 0.0
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from autotune.bench import backends
 from autotune.bench.isolate import measure_isolated, session
 from autotune.bench.sampling import Samples
+from autotune.bench.timing import CudaTimer
 
 torch = pytest.importorskip("torch", reason="attention backends need PyTorch: pip install 'autotune[torch]'")
 pytestmark = [
@@ -56,6 +59,22 @@ def test_contract_on_the_gpu(make_case, name, direction):
             (row,), _ = measure_isolated(case, "cuda:0", targets(name), budget_s=0.3, profile=False)
             print(f"{name:<16} {case!s:<60} {row.state} {row.reason or f'{row.median_ms:.4f} ms'}")
             assert row.state in ("ok", "unsupported", "incorrect")  # a kernel of another package may be wrong
+
+
+def test_a_sample_is_the_same_whatever_ran_before():
+    q = torch.randn(8, 32, 1, 128, device="cuda:0", dtype=torch.bfloat16)
+    k, v = (torch.randn(8, 8, 1024, 128, device="cuda:0", dtype=torch.bfloat16) for _ in range(2))
+
+    def call():
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+    timer = CudaTimer("cuda:0")
+    medians_us = []
+    for _ in range(8):
+        medians_us.append(1000 * statistics.median(timer(call) for _ in range(16)))
+        torch.cuda._sleep(1)  # one launch more
+    print("us after 0 to 7 launches more:", *(f"{one:.2f}" for one in medians_us))
+    assert max(medians_us) < 1.015 * min(medians_us)
 
 
 def test_the_time_of_a_short_kernel_is_the_profilers(make_case):
