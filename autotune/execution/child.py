@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from autotune.execution.kernel import exit_handle, signal_group, signal_name, wait_for_trackers
-from autotune.execution.messages import Request, receive_outcome, receive_status, send_request
+from autotune.execution.messages import CHUNK_BYTES, Request, outcome_in, receive_status, send_request
 from autotune.execution.outcome import failure
 from autotune.execution.serving import LOST, Link, live_as_child
 from autotune.records import Outcome
@@ -67,6 +67,7 @@ class Child:
         life, life_of_child = os.pipe()
         self._forks = forks
         self._log: Log | None = None
+        self._answer = bytearray()  # as far as it has come
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -79,32 +80,48 @@ class Child:
             os.close(handle)
         self._exit = exit_handle(self.pid, life)
         self._reaped = False
-        self._poll = select.poll()
-        for handle in (self._answers, self._statuses, self._output, self._exit):
-            self._poll.register(handle, select.POLLIN)
+        self._poll = _poll(self._answers, self._output, self._exit)
+        if forks:
+            self._poll.register(self._statuses, select.POLLIN)
+        self._poll_output, self._poll_exit = _poll(self._output), _poll(self._exit)
+        self._poll_answers = _poll(self._answers)
 
     def send(self, request: Request, log: Log) -> None:
         """Ask for a trial; what it prints goes to the log. Where the process is dead, `answer` says so."""
         if self._log is not None:
             self._log.close()
         self._log = log
+        self._answer = bytearray()
         send_request(self._requests, request)
 
     def is_alive(self) -> bool:
         """Return whether the process runs."""
-        return not _is_readable(self._exit, 0)
+        return not self._poll_exit.poll(0)
 
     def answer(self, timeout_s: float | None) -> Outcome | None:
-        """Return the outcome of the trial that was sent, or None: the time is over, or it has printed something."""
+        """Return the outcome of the trial that was sent; None: the time is over, it has printed or said a part."""
         ready = self._ready(timeout_s)
-        if self._answers in ready or (ready and _is_readable(self._answers, 0)):
-            outcome = receive_outcome(self._answers)
-            if outcome is not None:
-                if self._forks:
-                    receive_status(self._statuses)  # until all that the trial started is gone
-                self._take_rest()
-                return outcome
-        return self._crash(ready) if ready else None
+        if not ready:
+            return None
+        is_open = self._take_answer()
+        outcome = outcome_in(self._answer)
+        if outcome is None:
+            # Whoever is killed in the middle of an answer leaves a part of it, and maybe nobody to close the pipe.
+            return None if is_open and ready == {self._answers} else self._crash(ready)
+        if self._forks:
+            receive_status(self._statuses)  # until all that the trial started is gone
+            self._take_answer()  # and what it may have said twice
+        self._take_rest()
+        return outcome
+
+    def _take_answer(self) -> bool:
+        """Take what has come of the answer; return whether there may be more."""
+        while self._poll_answers.poll(0):
+            part = os.read(self._answers, CHUNK_BYTES)
+            if not part:
+                return False
+            self._answer += part
+        return True
 
     def _ready(self, timeout_s: float | None) -> set[int]:
         """Wait for something; what the trial printed is taken here, which of the others are readable is returned."""
@@ -123,7 +140,7 @@ class Child:
 
     def _take_rest(self) -> None:
         """Take what was printed before the answer, or before the end."""
-        while self._log is not None and not self._log.is_full and _is_readable(self._output, 0):
+        while self._log is not None and not self._log.is_full and self._poll_output.poll(0):
             data = os.read(self._output, 1 << 16)
             if not data:
                 return
@@ -133,7 +150,7 @@ class Child:
         """Return the outcome of a trial that ended without an answer."""
         status = receive_status(self._statuses) if self._statuses in ready else None
         if status is None:
-            if not _is_readable(self._exit, 1.0):  # it closed its end of the pipe, but goes on
+            if not self._poll_exit.poll(1000):  # it closed its end of the pipe, but goes on
                 return failure("crash", "the trial closed all its files, also the one that its result goes through")
             status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
             self._reaped = True
@@ -149,8 +166,7 @@ class Child:
         os.close(self._requests)  # an idle one ends by itself
         if grace_s:
             self._signal(signal.SIGTERM)
-            self._poll.unregister(self._answers)
-            self._poll.unregister(self._statuses)
+            self._poll = _poll(self._output, self._exit)
             deadline = time.monotonic() + grace_s
             while self._exit not in self._ready(grace_s) and (grace_s := deadline - time.monotonic()) > 0:
                 pass  # it prints
@@ -175,7 +191,8 @@ class Child:
             signal_group(self.pid, number)
 
 
-def _is_readable(handle: int, timeout_s: float) -> bool:
+def _poll(*handles: int) -> select.poll:
     poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))
+    for handle in handles:
+        poll.register(handle, select.POLLIN)
+    return poll

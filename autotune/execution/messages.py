@@ -14,7 +14,7 @@ from typing import Any
 from autotune.records import Outcome, TrialConfig
 
 _HEADER = struct.Struct("<q")
-_CHUNK_BYTES = 1 << 16  # what a pipe holds
+CHUNK_BYTES = 1 << 16  # what a pipe holds
 
 Request = tuple[TrialConfig, int]  # what to run, and which attempt it is
 
@@ -28,8 +28,12 @@ def send_request(handle: int, request: Request) -> None:
 
 def receive_request(handle: int) -> Request | None:
     """Wait for the next request; None where there will be none."""
-    values = _read(handle)
-    return None if values is None else (TrialConfig(*values[0]), values[1])
+    data = bytearray()
+    while part := os.read(handle, CHUNK_BYTES):
+        data += part
+        if values := _whole(data):
+            return TrialConfig(*values[0]), values[1]
+    return None
 
 
 def send_outcome(handle: int, outcome: Outcome) -> None:
@@ -37,9 +41,9 @@ def send_outcome(handle: int, outcome: Outcome) -> None:
     _write(handle, [getattr(outcome, name) for name in Outcome.__slots__])
 
 
-def receive_outcome(handle: int) -> Outcome | None:
-    """Read an outcome; None where the other side is gone before it was whole."""
-    values = _read(handle)
+def outcome_in(data: bytearray) -> Outcome | None:
+    """Return the outcome that was received; None where it is not whole yet."""
+    values = _whole(data)
     return None if values is None else Outcome(*values)
 
 
@@ -61,12 +65,8 @@ def _write(handle: int, values: Any) -> None:
         left = left[os.write(handle, left) :]
 
 
-def _read(handle: int) -> Any:
-    """Return the values of the next message, which is the only one there is; None where it does not come whole."""
-    data = bytearray(os.read(handle, _CHUNK_BYTES))
-    while len(data) < _HEADER.size or len(data) < _HEADER.size + _HEADER.unpack_from(data)[0]:
-        part = os.read(handle, _CHUNK_BYTES)
-        if not part:
-            return None
-        data += part
+def _whole(data: bytearray) -> Any:
+    """Return the values of a message; None where there is less than all of it."""
+    if len(data) < _HEADER.size or len(data) < _HEADER.size + _HEADER.unpack_from(data)[0]:
+        return None
     return marshal.loads(memoryview(data)[_HEADER.size :])  # noqa: S302  # our own process's

@@ -57,6 +57,7 @@ class Server:
 
     def serve_here(self, link: Link) -> None:
         """Run all trials in this process (`isolation: worker`)."""
+        os.close(link.statuses)
         folder = os.getcwd()
         while (request := receive_request(link.requests)) is not None:
             self._run(self._trial(request), link)

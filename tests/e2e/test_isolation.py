@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 NOTES = """
 import os, signal
 
@@ -22,6 +24,22 @@ def objective(params, trial):
     if trial.number == 7:
         os.kill(os.getppid(), signal.SIGKILL)
         signal.pause()
+    return {"loss": params["x"]}
+"""
+
+
+HALF_AN_ANSWER = """
+import contextlib, os, signal, struct
+
+def objective(params, trial):
+    if trial.number == 1:
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # one that is closed, or for reading
+                if int(name) > 2 and os.readlink(f"/proc/self/fd/{name}").startswith("pipe:"):
+                    os.write(int(name), struct.pack("<q", 1_000_000) + b"the beginning of a large answer")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trial.number == 2:
+        return {"loss": params["x"]} | {f"a metric with a long name, number {place}": 1.0 for place in range(10_000)}
     return {"loss": params["x"]}
 """
 
@@ -56,3 +74,16 @@ def test_the_process_that_forks_the_trials_does_nothing_else(
     for number in (5, 7):  # itself, and with its parent
         assert result(tmp_path, number)["error"].startswith("the trial was killed by SIGKILL (signal 9)")
     assert {result(tmp_path, number)["state"] for number in (0, 1, 2, 4, 6, 8, 9)} == {"complete"}
+
+
+@pytest.mark.parametrize("isolation", ["trial", "worker"])
+def test_a_trial_that_is_killed_in_the_middle_of_its_answer_has_crashed(
+    isolation: str, tmp_path: Path, cli: Any, write_study: Callable[..., Path]
+) -> None:
+    write_study(tmp_path, source=HALF_AN_ANSWER, max_trials=4, trials_per_job=4, isolation=isolation)
+    assert cli("plan", "study.yaml").returncode == 0
+    name = json.loads((tmp_path / ".autotune/batches/index.json").read_bytes())["batches"][0]
+    assert cli("run-batch", name, timeout=60).returncode == 1
+    assert result(tmp_path, 1)["error"].startswith("the trial was killed by SIGKILL (signal 9)")
+    assert {result(tmp_path, number)["state"] for number in (0, 2, 3)} == {"complete"}
+    assert len(result(tmp_path, 2)["metrics"]) == 10_001  # more than a pipe holds
