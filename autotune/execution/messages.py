@@ -41,6 +41,11 @@ def send_outcome(handle: int, outcome: Outcome) -> None:
     _write(handle, [getattr(outcome, name) for name in Outcome.__slots__])
 
 
+def receive_outcome(handle: int) -> Outcome | None:
+    """Read an outcome that is small, or all there."""
+    return outcome_in(bytearray(os.read(handle, CHUNK_BYTES)))
+
+
 def outcome_in(data: bytearray) -> Outcome | None:
     """Return the outcome that was received; None where it is not whole yet."""
     values = _whole(data)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from autotune.execution.kernel import adopt_orphans, die_with_parent, end_by_sigterm, reap, signal_group
-from autotune.execution.messages import Request, receive_request, send_outcome, send_request, send_status
+from autotune.execution.messages import (
+    Request,
+    receive_outcome,
+    receive_request,
+    send_outcome,
+    send_request,
+    send_status,
+)
 from autotune.execution.outcome import Objective, call_objective, failure
 from autotune.execution.trial import Trial
 from autotune.records import TrialConfig
@@ -51,7 +58,10 @@ class Server:
             send_request(here, (TrialConfig(0, "", {}, 0), 0))
             request = receive_request(there)
             if request is not None:
-                call_objective(lambda params, trial: 0.0, self._trial(request), self.study["metric"])
+                send_outcome(
+                    here, call_objective(lambda params, trial: 0.0, self._trial(request), self.study["metric"])
+                )
+                receive_outcome(there)
         os.close(there)
         os.close(here)
 
