@@ -144,9 +144,8 @@ class Bench:
             try:
                 with self.active[name]():
                     call = self.calls[name]
-                    repeats = (
-                        5 * timing.TURNS if statistics.median(found.times_ms["gpu"][name]) < kernels.SHORT_MS else 6
-                    )
+                    is_short = statistics.median(found.times_ms["gpu"][name]) < kernels.SHORT_MS
+                    repeats = 5 * timing.TURNS if is_short else 6
                     found.kernels[name] = kernels.profile(functools.partial(timer.run_hidden, call), repeats)
             except Exception as error:  # noqa: BLE001 - a missing name spoils no figure
                 found.notes.setdefault(name, []).append(f"no profile: {str(error).splitlines()[0][:160]}")

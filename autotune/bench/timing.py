@@ -10,7 +10,7 @@ from typing import Any
 
 CLOCKS = ("gpu", "eager", "graph")
 TURNS = 8  # timings that make a sample of a short call
-_TURNS_BELOW_MS = 0.25
+_TURNS_BELOW_MS = 0.25  # of which a microsecond is 0.4 %; longer calls are timed once a sample
 _EAGER_CALLS = 10  # in a row for one sample, then one wait for the GPU
 _GRAPH_MS = 0.2  # a graph holds so many calls that a replay takes about this long
 
